@@ -1,0 +1,187 @@
+"""What a data set is, said once: classes, palette, the ignored label, and what each split holds.
+
+NumPy only. Everything that reads or writes data agrees on the terms defined here.
+"""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+IGNORE_LABEL = 255
+"""Label of pixels that count nowhere: void, unknown, or padding."""
+
+DATASET_FILE = "dataset.json"
+
+
+class DataError(ValueError):
+    """A fault in the user's data or files. The message names the file, what was expected and what to do."""
+
+
+def voc_palette(num_colours: int = 256) -> np.ndarray:
+    """Returns the PASCAL VOC colour map, uint8 [num_colours, 3] RGB; entry 255 is the void's (224, 224, 192).
+
+    Source: VOCdevkit `VOClabelcolormap.m`: bit j of a label's three bits lands in bit 7-j of red, green, blue.
+    """
+    labels = np.arange(num_colours)
+    palette = np.zeros((num_colours, 3), np.uint8)
+    for j in range(8):
+        for channel in range(3):
+            palette[:, channel] |= ((labels >> channel & 1) << (7 - j)).astype(np.uint8)
+        labels = labels >> 3
+    return palette
+
+
+VOC_CLASS_NAMES = (
+    "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
+    "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+)  # fmt: skip
+
+
+def centre(outer: int, inner: int) -> slice:
+    """Returns the slice that cuts the central `inner` of `outer` elements (the odd one is left at the end).
+
+    Works on numbers and on scalar tensors.
+    """
+    start = (outer - inner) // 2
+    return slice(start, start + inner)
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitSpec:
+    """One split of a data set.
+
+    Attributes:
+        num_examples: Images in it.
+        files: Names of its record files, in order, relative to the data set's folder.
+        class_pixels: Number of pixels of each class, K entries.
+        ignored_pixels: Number of pixels with the ignored label.
+        class_image_pixels: For each class, the pixels (ignored ones left out) of all images in which it occurs:
+            the denominator of median-frequency balancing.
+    """
+
+    num_examples: int
+    files: tuple[str, ...]
+    class_pixels: tuple[int, ...]
+    ignored_pixels: int = 0
+    class_image_pixels: tuple[int, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetSpec:
+    """A converted data set, as `dataset.json` in its folder tells it.
+
+    Attributes:
+        name: Also the stem of the record files.
+        class_names: K names; the position is the class id.
+        palette: K RGB triples 0-255, for drawing. Default: the VOC colour map.
+        ignore_label: The mask value that counts nowhere.
+        channels: Channels of the images.
+        bit_depth: 8 or 16 (bits per channel of the stored images), or 32 for raw float32.
+        splits: Split name to `SplitSpec`.
+        has_instances: Whether the records hold instance ids.
+        has_weights: Whether the records hold weight maps.
+        notes: How it was made (source, options), for people.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...] = ()
+    ignore_label: int = IGNORE_LABEL
+    channels: int = 3
+    bit_depth: int = 8
+    splits: dict[str, SplitSpec] = dataclasses.field(default_factory=dict)
+    has_instances: bool = False
+    has_weights: bool = False
+    notes: dict = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self):
+        if not self.class_names:
+            raise DataError(f"data set {self.name!r} has no class names; expected at least one")
+        if self.num_classes > self.ignore_label:
+            raise DataError(
+                f"data set {self.name!r} has {self.num_classes} classes, but labels from {self.ignore_label} on "
+                "are not class ids; expected at most that many classes"
+            )
+        if not self.palette:
+            colours = voc_palette()[: self.num_classes]
+            object.__setattr__(self, "palette", tuple(tuple(int(v) for v in c) for c in colours))
+        if len(self.palette) != self.num_classes:
+            raise DataError(f"data set {self.name!r}: {len(self.palette)} colours for {self.num_classes} classes")
+
+    @property
+    def num_classes(self) -> int:
+        """K: background included, the ignored label excluded."""
+        return len(self.class_names)
+
+    def palette_256(self) -> np.ndarray:
+        """Returns uint8 [256, 3]: the classes' colours, the void's colour at `ignore_label`, black elsewhere."""
+        palette = np.zeros((256, 3), np.uint8)
+        palette[: self.num_classes] = self.palette
+        palette[self.ignore_label] = voc_palette()[255]
+        return palette
+
+    def split(self, name: str) -> SplitSpec:
+        """Returns a split; raises `DataError` naming those that there are."""
+        if name not in self.splits:
+            raise DataError(f"data set {self.name!r} has no split {name!r}; it has: {', '.join(self.splits) or 'none'}")
+        return self.splits[name]
+
+    def to_dict(self) -> dict:
+        """Returns the content of `dataset.json`."""
+        return {"format": 1, **dataclasses.asdict(self)}
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "DatasetSpec":
+        """Inverse of `to_dict`."""
+        values = {key: value for key, value in values.items() if key != "format"}
+        values["class_names"] = tuple(values["class_names"])
+        values["palette"] = tuple(tuple(colour) for colour in values["palette"])
+        values["splits"] = {
+            name: SplitSpec(**{key: tuple(v) if isinstance(v, list) else v for key, v in split.items()})
+            for name, split in values["splits"].items()
+        }
+        return cls(**values)
+
+    def save(self, directory) -> None:
+        """Writes `dataset.json` in one step: readers see the whole file or none."""
+        path = Path(directory) / DATASET_FILE
+        partial = path.with_suffix(".partial")
+        with open(partial, "w", encoding="utf-8") as file:
+            file.write(json.dumps(self.to_dict(), indent=1) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+
+    @classmethod
+    def load(cls, directory) -> "DatasetSpec":
+        """Reads `dataset.json`; raises `DataError` where it is missing or not ours."""
+        path = Path(directory) / DATASET_FILE
+        if not path.is_file():
+            raise DataError(
+                f"{path} is missing: {directory} is not a complete converted data set; make one with a "
+                "tools/convert_*.py (a conversion that was broken off is repeated with --overwrite)"
+            )
+        try:
+            return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        except DataError:
+            raise
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(f"{path} is damaged ({error}); convert the data set again with --overwrite") from error
+
+
+def median_frequency_weights(spec: DatasetSpec, split: str = "train") -> np.ndarray:
+    """Returns float32 [K]: median class frequency ÷ class frequency; 0 for a class that the split does not show.
+
+    A class's frequency is its pixels ÷ the valid pixels of the images it occurs in.
+    Source: Eigen & Fergus 2015 §6.3.2, as SegNet uses it.
+    """
+    counts = spec.split(split)
+    pixels = np.array(counts.class_pixels, np.float64)
+    shown = pixels > 0
+    frequency = pixels[shown] / np.array(counts.class_image_pixels, np.float64)[shown]
+    weights = np.zeros(spec.num_classes, np.float32)
+    weights[shown] = np.median(frequency) / frequency
+    return weights

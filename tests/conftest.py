@@ -1,0 +1,50 @@
+"""Shared by all tests: where the optional test data lies, and how a tool is called."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(ROOT / "tools"))
+
+TEST_DATA = Path(os.environ.get("KERASSEG_TEST_DATA", ROOT.parent / "shared"))
+"""Optional folder with `data/` (real images) and `oracle/` (reference values); not part of the project."""
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder of real data sets; tests that need it are skipped where it is missing."""
+    return _folder("data")
+
+
+@pytest.fixture(scope="session")
+def oracle() -> Path:
+    """Folder of values computed with the original DeepLab-v3 code; tests are skipped where it is missing."""
+    return _folder("oracle")
+
+
+def _folder(name: str) -> Path:
+    folder = TEST_DATA / name
+    if not folder.is_dir():
+        pytest.skip(f"optional test data not found: {folder} (set KERASSEG_TEST_DATA)")
+    return folder
+
+
+@pytest.fixture
+def run_tool():
+    """Returns a function that runs a tool in a process of its own: `run_tool("convert_voc.py", "--voc", path)`."""
+
+    def run(name, *arguments, check=True, **kwargs):
+        command = [sys.executable, str(ROOT / "tools" / name), *map(str, arguments)]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=500, **kwargs)
+        if check and result.returncode:
+            pytest.fail(f"{name} ended with {result.returncode}:\n{result.stdout}\n{result.stderr}")
+        return result
+
+    return run

@@ -1,0 +1,41 @@
+"""What every tool shares: one clear line for a fault of the user's, and a non-zero exit.
+
+The tools import TensorFlow only when there is work to do, so that `--help` answers at once.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+# A tool runs from a clone, installed or not.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+# TensorFlow's own start-up chatter is not for the people who run a tool.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from kerasseg.spec import DataError  # noqa: E402
+
+
+def parser(doc: str, **kwargs) -> argparse.ArgumentParser:
+    """Returns a parser whose description is the tool's docstring, with defaults shown."""
+
+    class Formatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
+        pass
+
+    return argparse.ArgumentParser(description=doc, formatter_class=Formatter, **kwargs)
+
+
+def run(main, arguments=None) -> None:
+    """Calls `main(arguments)` and ends the process: 0 when it went well, 1 after one line for a fault, 130 on Ctrl-C."""
+    try:
+        main(arguments)
+    except (DataError, OSError) as error:
+        print(f"error: {_one_line(error)}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
