@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 # TensorFlow's own start-up chatter is not for the people who run a tool.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from kerasseg.spec import DataError  # noqa: E402
+from kerasseg.spec import DataError
 
 
 def parser(doc: str, **kwargs) -> argparse.ArgumentParser:
