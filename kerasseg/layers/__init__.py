@@ -1,0 +1,15 @@
+"""Layers of segmentation networks that Keras does not have, or not in the form that the networks need.
+
+Each takes one tensor or one list of tensors (float, [B, H, W, C]), works on unknown H and W, under mixed
+precision and distribution, and is registered, so that saved models load after `import kerasseg.layers`.
+"""
+
+from kerasseg.layers._aspp import ASPP
+from kerasseg.layers._atrous_conv import AtrousConv2D
+from kerasseg.layers._crop import CropLike
+from kerasseg.layers._input_size import LegalInputSize
+from kerasseg.layers._norm import BatchNorm, make_norm
+from kerasseg.layers._normalize import Normalize
+from kerasseg.layers._resize import Resize
+
+__all__ = ["ASPP", "AtrousConv2D", "BatchNorm", "CropLike", "LegalInputSize", "Normalize", "Resize", "make_norm"]

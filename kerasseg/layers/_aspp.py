@@ -1,0 +1,113 @@
+"""Atrous spatial pyramid pooling."""
+
+from collections.abc import Callable, Sequence
+
+from tensorflow import keras
+
+from kerasseg.layers._atrous_conv import AtrousConv2D
+from kerasseg.layers._norm import make_norm
+from kerasseg.layers._resize import Resize
+
+
+@keras.utils.register_keras_serializable("kerasseg")
+class ASPP(keras.layers.Layer):
+    """Atrous spatial pyramid pooling with image-level features (DeepLab-v3).
+
+    Five views of the features side by side: their mean over the image, a 1x1 convolution, and a 3x3 convolution per
+    atrous rate; concatenated in that order and projected by another 1x1 convolution. Each convolution is followed
+    by normalisation and, if asked for, ReLU.
+
+    Args:
+        filters: Channels of each branch and of the output.
+        rates: Atrous rates of the 3x3 convolutions.
+        activation: "relu", or None as in the original TensorFlow 1 repository.
+        norm, momentum, epsilon: See `kerasseg.layers.make_norm`.
+
+    Call: [B, h, w, C]; returns [B, h, w, filters].
+    Reference: Chen et al. 2017, arXiv:1706.05587, section 3.3, figure 5.
+    """
+
+    def __init__(
+        self,
+        filters: int = 256,
+        rates: Sequence[int] = (6, 12, 18),
+        activation: str | None = "relu",
+        norm: str | Callable = "batch",
+        momentum: float = 0.9997,
+        epsilon: float = 1e-5,
+        name: str = "aspp",
+        **kwargs,
+    ):
+        super().__init__(name=name, **kwargs)
+        self.filters, self.rates, self.activation = filters, tuple(rates), activation
+        self.norm, self.momentum, self.epsilon = norm, momentum, epsilon
+        self.pool = keras.layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_pool")
+        self.spread = Resize(name=f"{name}_pool_resize")
+        self.pool_conv = self._conv("pool", 1)
+        self.branches = [self._conv("branch0", 1)]
+        self.branches += [self._conv(f"branch{i}", 3, rate) for i, rate in enumerate(self.rates, start=1)]
+        self.concat = keras.layers.Concatenate(name=f"{name}_concat")
+        self.projection = self._conv("projection", 1)
+
+    def _conv(self, part, size, rate=1):
+        """Returns the layers of one branch, to be applied in turn."""
+        name = f"{self.name}_{part}"
+        norm = make_norm(self.norm, self.filters, name=f"{name}_norm", momentum=self.momentum, epsilon=self.epsilon)
+        conv = AtrousConv2D(
+            self.filters,
+            size,
+            padding="same",
+            dilation_rate=rate,
+            use_bias=norm is None,
+            kernel_initializer="he_normal",
+            name=f"{name}_conv",
+        )
+        relu = keras.layers.ReLU(name=f"{name}_relu") if self.activation == "relu" else None
+        return [layer for layer in (conv, norm, relu) if layer is not None]
+
+    def connect(self, x):
+        """Applies the sublayers one by one.
+
+        On a symbolic tensor each of them becomes a layer of the model itself, where its output can be tapped and
+        its weights are found by name. `call` does the same inside the one layer.
+        """
+        pooled = self.spread([_chain(self.pool_conv, self.pool(x)), x])
+        features = [pooled, *(_chain(branch, x) for branch in self.branches)]
+        return _chain(self.projection, self.concat(features))
+
+    def build(self, input_shape):
+        channels = {"pool": input_shape[-1], "projection": self.filters * (2 + len(self.rates))}
+        _build_chain(self.pool_conv, channels["pool"], self.filters)
+        for branch in self.branches:
+            _build_chain(branch, input_shape[-1], self.filters)
+        _build_chain(self.projection, channels["projection"], self.filters)
+        super().build(input_shape)
+
+    def call(self, inputs):
+        return self.connect(inputs)
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], self.filters)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "rates": self.rates,
+            "activation": self.activation,
+            "norm": self.norm,
+            "momentum": self.momentum,
+            "epsilon": self.epsilon,
+        }
+
+
+def _chain(layers, x):
+    for layer in layers:
+        x = layer(x)
+    return x
+
+
+def _build_chain(layers, channels, filters):
+    for layer in layers:
+        layer.build((None, None, None, channels))
+        channels = filters

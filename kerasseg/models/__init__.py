@@ -1,0 +1,10 @@
+"""The networks: functions that build a `keras.Model` from an image to logits.
+
+Every model takes `image`, float32 [B, H, W, C], 0-255 (RGB for three channels), normalises it itself and returns
+`logits`, float32 [B, H, W, K], also under mixed precision.
+"""
+
+from kerasseg.models._deeplab_v3 import deeplab_v3
+from kerasseg.models._unet import unet
+
+__all__ = ["deeplab_v3", "unet"]
