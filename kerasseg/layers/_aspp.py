@@ -41,18 +41,21 @@ class ASPP(keras.layers.Layer):
         super().__init__(name=name, **kwargs)
         self.filters, self.rates, self.activation = filters, tuple(rates), activation
         self.norm, self.momentum, self.epsilon = norm, momentum, epsilon
-        self.pool = keras.layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_pool")
-        self.spread = Resize(name=f"{name}_pool_resize")
+        policy = {"dtype": self.dtype_policy}
+        self.pool = keras.layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_pool", **policy)
+        self.spread = Resize(name=f"{name}_pool_resize", **policy)
         self.pool_conv = self._conv("pool", 1)
         self.branches = [self._conv("branch0", 1)]
         self.branches += [self._conv(f"branch{i}", 3, rate) for i, rate in enumerate(self.rates, start=1)]
-        self.concat = keras.layers.Concatenate(name=f"{name}_concat")
+        self.concat = keras.layers.Concatenate(name=f"{name}_concat", **policy)
         self.projection = self._conv("projection", 1)
 
     def _conv(self, part, size, rate=1):
         """Returns the layers of one branch, to be applied in turn."""
-        name = f"{self.name}_{part}"
-        norm = make_norm(self.norm, self.filters, name=f"{name}_norm", momentum=self.momentum, epsilon=self.epsilon)
+        name, policy = f"{self.name}_{part}", {"dtype": self.dtype_policy}
+        norm = make_norm(
+            self.norm, self.filters, name=f"{name}_norm", momentum=self.momentum, epsilon=self.epsilon, **policy
+        )
         conv = AtrousConv2D(
             self.filters,
             size,
@@ -61,8 +64,9 @@ class ASPP(keras.layers.Layer):
             use_bias=norm is None,
             kernel_initializer="he_normal",
             name=f"{name}_conv",
+            **policy,
         )
-        relu = keras.layers.ReLU(name=f"{name}_relu") if self.activation == "relu" else None
+        relu = keras.layers.ReLU(name=f"{name}_relu", **policy) if self.activation == "relu" else None
         return [layer for layer in (conv, norm, relu) if layer is not None]
 
     def connect(self, x):

@@ -69,7 +69,7 @@ class BatchNorm(keras.layers.BatchNormalization):
         return tuple(input_shape)
 
 
-def make_norm(norm: str | Callable, channels: int, *, name: str, momentum: float, epsilon: float):
+def make_norm(norm: str | Callable, channels: int, *, name: str, momentum: float, epsilon: float, dtype=None):
     """Returns a normalisation layer, or None.
 
     Args:
@@ -79,6 +79,7 @@ def make_norm(norm: str | Callable, channels: int, *, name: str, momentum: float
         channels: Channels of the tensor it will normalise.
         name: Name of the layer.
         momentum, epsilon: Of the batch normalisations ("group" takes the epsilon).
+        dtype: Type or precision policy of the layer; None: the global one. A callable is not given it.
     Raises:
         ValueError: `norm` is none of these.
     """
@@ -89,7 +90,12 @@ def make_norm(norm: str | Callable, channels: int, *, name: str, momentum: float
     if norm == "none":
         return None
     if norm == "group":
-        return keras.layers.GroupNormalization(math.gcd(32, channels), epsilon=epsilon, name=name)
+        return keras.layers.GroupNormalization(math.gcd(32, channels), epsilon=epsilon, name=name, dtype=dtype)
     return BatchNorm(
-        momentum=momentum, epsilon=epsilon, synchronized=norm == "sync", trainable=norm != "frozen", name=name
+        momentum=momentum,
+        epsilon=epsilon,
+        synchronized=norm == "sync",
+        trainable=norm != "frozen",
+        name=name,
+        dtype=dtype,
     )

@@ -1,0 +1,253 @@
+"""Layers against independent computations, under graph, mixed precision and saving."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow import keras
+
+from kerasseg import layers
+from kerasseg.layers import ASPP, AtrousConv2D, BatchNorm, CropLike, LegalInputSize, Normalize, Resize, make_norm
+
+RNG = np.random.default_rng(0)
+
+
+def floats(*shape):
+    return RNG.standard_normal(shape).astype(np.float32)
+
+
+EXAMPLES = {
+    "ASPP": (lambda: ASPP(8, (1, 2)), (None, None, 4)),
+    "AtrousConv2D": (lambda: AtrousConv2D(4, 3, padding="same", dilation_rate=2), (None, None, 3)),
+    "BatchNorm": (lambda: BatchNorm(momentum=0.5), (None, None, 3)),
+    "CropLike": (lambda: CropLike(offset=1), [(None, None, 3), (None, None, 2)]),
+    "LegalInputSize": (lambda: LegalInputSize(4, 2, 10), (None, None, 3)),
+    "Normalize": (lambda: Normalize((1.0, 2.0, 3.0), 2.0), (None, None, 3)),
+    "Resize": (lambda: Resize(scale=2), (None, None, 3)),
+}
+
+
+def call_on(layer, shapes, size=10):
+    if isinstance(shapes, list):
+        return layer([floats(2, size, size, shapes[0][-1]), floats(2, size - 3, size - 4, shapes[1][-1])])
+    return layer(floats(2, size, size, shapes[-1]))
+
+
+def test_every_layer_has_an_example():
+    assert set(EXAMPLES) == {name for name in layers.__all__ if isinstance(getattr(layers, name), type)}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_layer_contract(name, tmp_path):
+    """Unknown sizes, output shape, configuration, mixed precision and saving."""
+    make, shapes = EXAMPLES[name]
+    inputs = [keras.Input(s) for s in shapes] if isinstance(shapes, list) else keras.Input(shapes)
+    model = keras.Model(inputs, make()(inputs))
+    value = call_on(model, shapes)
+    sizes = (
+        [(2, 10, 10, shapes[0][-1]), (2, 7, 6, shapes[1][-1])] if isinstance(shapes, list) else (2, 10, 10, shapes[-1])
+    )
+    assert tuple(value.shape) == tuple(make().compute_output_shape(sizes))
+    layer = make()
+    assert type(layer).from_config(layer.get_config()).get_config() == layer.get_config()
+    model.save(tmp_path / "layer.keras")
+    loaded = keras.models.load_model(tmp_path / "layer.keras")
+    for one, two in zip(model.get_weights(), loaded.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+    half = type(make()).from_config({**make().get_config(), "dtype": "mixed_bfloat16"})
+    assert call_on(half, shapes).dtype == tf.bfloat16
+
+
+class TestAtrousConv2D:
+    @pytest.mark.parametrize("rate", [1, 2, 5, 12])
+    @pytest.mark.parametrize("padding", ["same", "valid"])
+    def test_equals_space_to_batch(self, rate, padding):
+        image = floats(2, 27, 30, 3)
+        ours = AtrousConv2D(4, 3, padding=padding, dilation_rate=rate, bias_initializer="ones", activation="relu")
+        keras_own = keras.layers.Conv2D(4, 3, padding=padding, dilation_rate=rate, activation="relu")
+        ours.build(image.shape)
+        keras_own.build(image.shape)
+        keras_own.set_weights(ours.get_weights())
+        np.testing.assert_allclose(ours(image), keras_own(image), atol=1e-5)
+
+    def test_equals_a_sum_over_nine_shifts(self):
+        image, rate = floats(1, 9, 11, 2), 3
+        layer = AtrousConv2D(5, 3, padding="same", dilation_rate=rate, use_bias=False)
+        result = layer(image).numpy()
+        padded = np.pad(image, ((0, 0), (rate, rate), (rate, rate), (0, 0)))
+        kernel = layer.get_weights()[0]
+        expected = sum(
+            padded[:, i * rate : i * rate + 9, j * rate : j * rate + 11] @ kernel[i, j]
+            for i in range(3)
+            for j in range(3)
+        )
+        np.testing.assert_allclose(result, expected, atol=1e-5)
+
+    def test_is_one_convolution_forward_and_backward(self):
+        layer = AtrousConv2D(4, 3, padding="same", dilation_rate=6)
+        layer.build((None, 20, 20, 3))
+
+        @tf.function
+        def gradient(image):
+            with tf.GradientTape() as tape:
+                tape.watch(image)
+                total = tf.reduce_sum(layer(image))
+            return tape.gradient(total, image)
+
+        operations = {
+            o.type for o in gradient.get_concrete_function(tf.TensorSpec((1, 20, 20, 3))).graph.get_operations()
+        }
+        assert "Conv2D" in operations
+        assert not {o for o in operations if "SpaceToBatch" in o}
+
+    def test_trains_without_onednn_too(self):
+        """TensorFlow's plain CPU kernels have no gradient of a dilated convolution; the layer then goes another way."""
+        code = """
+import numpy as np, tensorflow as tf
+from tensorflow import keras
+from kerasseg.layers import AtrousConv2D
+layer = AtrousConv2D(2, 3, padding="same", dilation_rate=2)
+model = keras.Sequential([keras.Input((8, 8, 1)), layer])
+model.compile("sgd", "mse")
+model.train_on_batch(np.ones((1, 8, 8, 1)), np.zeros((1, 8, 8, 2)))
+print("native", layer._native)
+"""
+        env = {
+            "PATH": "/usr/bin:/bin",
+            "TF_ENABLE_ONEDNN_OPTS": "0",
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            "CUDA_VISIBLE_DEVICES": "",
+        }
+        result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
+        assert result.returncode == 0, result.stderr
+        assert "native False" in result.stdout
+
+
+class TestBatchNorm:
+    def test_training_against_numpy(self):
+        x = floats(3, 5, 4, 2) * 3 + 1
+        layer = BatchNorm(momentum=0.9, epsilon=1e-3, beta_initializer="ones")
+        y = layer(x, training=True).numpy()
+        mean, variance, n = x.mean((0, 1, 2)), x.var((0, 1, 2)), x[..., 0].size
+        np.testing.assert_allclose(y, (x - mean) / np.sqrt(variance + 1e-3) + 1, atol=1e-5)
+        np.testing.assert_allclose(layer.moving_mean, 0.1 * mean, atol=1e-6)
+        np.testing.assert_allclose(layer.moving_variance, 0.9 + 0.1 * variance * n / (n - 1), atol=1e-6)
+
+    def test_inference_against_numpy(self):
+        x = floats(2, 3, 3, 2)
+        layer = BatchNorm(epsilon=1e-3)
+        layer.build(x.shape)
+        gamma, beta, mean, variance = values = [np.array(v, np.float32) for v in ([1, 2], [3, 4], [5, 6], [7, 8])]
+        layer.set_weights(values)
+        expected = (x - mean) / np.sqrt(variance + 1e-3) * gamma + beta
+        np.testing.assert_allclose(layer(x, training=False), expected, atol=1e-5)
+        layer.trainable = False
+        np.testing.assert_allclose(layer(x, training=True), expected, atol=1e-5)
+
+    def test_a_batch_of_one_value_gives_beta(self):
+        """The image-level branch of the pyramid, with one image."""
+        layer = BatchNorm(beta_initializer="ones")
+        np.testing.assert_allclose(layer(floats(1, 1, 1, 3), training=True), np.ones((1, 1, 1, 3)), atol=1e-6)
+        assert np.isfinite(layer.moving_variance).all()
+
+    def test_gradient_equals_that_of_keras(self):
+        x = tf.constant(floats(2, 4, 4, 3))
+        gradients = []
+        for layer in (BatchNorm(), keras.layers.BatchNormalization()):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                total = tf.reduce_sum(tf.sin(layer(x, training=True)))
+            gradients.append(tape.gradient(total, x))
+        np.testing.assert_allclose(gradients[0], gradients[1], atol=1e-5)
+
+    def test_without_scale_and_shift(self):
+        x = floats(2, 4, 4, 3)
+        layer = BatchNorm(scale=False, center=False)
+        assert abs(float(tf.reduce_mean(layer(x, training=True)))) < 1e-6
+        assert len(layer.weights) == 2
+
+
+class TestResize:
+    @pytest.mark.parametrize("sampling", ["half_pixel", "legacy", "align_corners"])
+    @pytest.mark.parametrize(("n", "m"), [(5, 13), (7, 7), (9, 4), (1, 6), (4, 1)])
+    def test_against_numpy(self, sampling, n, m):
+        x = floats(1, n, n + 1, 2)
+        like = np.zeros((1, m, m + 2, 1), np.float32)
+        result = Resize(sampling=sampling)([x, like])
+        expected = _resize(_resize(x, m, 1, sampling), m + 2, 2, sampling)
+        np.testing.assert_allclose(result, expected, atol=1e-5)
+
+    def test_scale(self):
+        x = floats(2, 5, 6, 1)
+        expected = _resize(_resize(x, 15, 1, "half_pixel"), 18, 2, "half_pixel")
+        np.testing.assert_allclose(Resize(scale=3)(x), expected, atol=1e-5)
+
+    def test_unknown_sampling(self):
+        with pytest.raises(ValueError, match="sampling must be one of half_pixel, legacy, align_corners, got 'cubic'"):
+            Resize(sampling="cubic")
+
+
+def _resize(x, m, axis, sampling):
+    """Interpolates one axis linearly at the places that the sampling says, clamped to the input."""
+    n, i = x.shape[axis], np.arange(m)
+    at = {
+        "half_pixel": (i + 0.5) * n / m - 0.5,
+        "legacy": i * n / m,
+        "align_corners": i * (n - 1) / max(m - 1, 1),
+    }[sampling]
+    at = np.clip(at, 0, n - 1)
+    low = np.floor(at).astype(int)
+    high = np.minimum(low + 1, n - 1)
+    weight = (at - low).reshape([-1 if a == axis else 1 for a in range(4)])
+    return np.take(x, low, axis) * (1 - weight) + np.take(x, high, axis) * weight
+
+
+class TestCropLike:
+    def test_windows(self):
+        x, like = floats(1, 9, 8, 2), floats(1, 4, 4, 1)
+        np.testing.assert_array_equal(CropLike()([x, like]), x[:, 2:6, 2:6])
+        np.testing.assert_array_equal(CropLike(offset=3)([x, like]), x[:, 3:7, 3:7])
+
+    def test_too_small(self):
+        with pytest.raises(ValueError, match=r"cannot crop \(5, 5\) to \(4, 4\) from offset 2: too small"):
+            CropLike(offset=2).compute_output_shape([(1, 5, 5, 1), (1, 4, 4, 1)])
+        with pytest.raises(ValueError, match="offset must be None or >= 0, got -1"):
+            CropLike(offset=-1)
+
+
+class TestLegalInputSize:
+    def test_unknown_sizes_are_checked_when_the_graph_runs(self):
+        layer = LegalInputSize(16, 60, 188)
+        function = tf.function(layer, input_signature=[tf.TensorSpec((None, None, None, 1))])
+        assert function(np.zeros((1, 572, 188, 1), np.float32)).shape == (1, 572, 188, 1)
+        with pytest.raises(
+            tf.errors.InvalidArgumentError, match="(?s)illegal width.*573.*expected 16.k . 60, at least 188"
+        ):
+            function(np.zeros((1, 572, 573, 1), np.float32))
+
+
+def test_aspp_layer_equals_its_connected_form():
+    """As one layer, and as layers of the model: the same wiring."""
+    x = floats(2, 9, 9, 4)
+    layer = ASPP(8, (1, 2))
+    result = layer(x, training=False)
+    inputs = keras.Input((9, 9, 4))
+    flat = ASPP(8, (1, 2))
+    model = keras.Model(inputs, flat.connect(inputs))
+    for one, two in zip(_sublayers(layer), _sublayers(flat), strict=True):
+        two.set_weights(one.get_weights())
+    np.testing.assert_allclose(model(x, training=False), result, atol=1e-6)
+    assert {"aspp_branch2_conv", "aspp_pool_norm", "aspp_projection_relu"} <= {x.name for x in model.layers}
+
+
+def _sublayers(aspp):
+    return [layer for chain in (aspp.pool_conv, *aspp.branches, aspp.projection) for layer in chain]
+
+
+@pytest.mark.parametrize(("channels", "groups"), [(64, 32), (48, 16), (7, 1)])
+def test_group_norm_has_a_number_of_groups_that_divides(channels, groups):
+    layer = make_norm("group", channels, name="norm", momentum=0.9, epsilon=1e-5)
+    assert layer.groups == groups
+    assert layer(floats(1, 3, 3, channels)).shape == (1, 3, 3, channels)

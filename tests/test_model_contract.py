@@ -1,0 +1,174 @@
+"""What every builder in `kerasseg.models.__all__` must do. A new network is tested by being listed there."""
+
+import inspect
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow import keras
+
+import kerasseg.losses
+import kerasseg.models
+from kerasseg.spec import IGNORE_LABEL, centre
+
+# Options that make a network small enough for a test, where its full size is not.
+SMALL = {"deeplab_v3": {"width": 1 / 8}, "unet": {"filters": 4}}
+# Further forms of a network that have to keep the contract as well.
+FORMS = {
+    "deeplab_v3": [{"variant": "original"}, {"output_stride": 8}, {"norm": "group"}, {"norm": "none"}],
+    "unet": [{"padding": "same", "batch_norm": True}, {"padding": "same", "upsampling": "bilinear", "depth": 2}],
+}
+CASES = [(name, form) for name in kerasseg.models.__all__ for form in [{}, *FORMS.get(name, [])]]
+K = 3
+
+every_model = pytest.mark.parametrize(
+    ("name", "form"), CASES, ids=["-".join([name, *map(str, form.values())]) for name, form in CASES]
+)
+
+
+@pytest.fixture(autouse=True)
+def clear():
+    keras.utils.set_random_seed(0)
+    yield
+    keras.backend.clear_session()
+
+
+def build(name, form, **options):
+    return getattr(kerasseg.models, name)(K, **SMALL.get(name, {}), **form, **options)
+
+
+def legal_size(model, at_least=60):
+    """Returns the smallest size that the model takes, found by asking it."""
+    for size in range(at_least, at_least + 300):
+        try:
+            model.compute_output_shape((1, size, size, model.input_shape[-1]))
+        except ValueError:
+            continue
+        return size
+    raise AssertionError(f"{model.name} takes no size from {at_least} on")
+
+
+def example(model, batch=2, size=None, seed=0):
+    """Returns an image and a mask with a void border, of a size that the model takes."""
+    rng = np.random.default_rng(seed)
+    size = size or legal_size(model)
+    image = rng.integers(0, 256, (batch, size, size, model.input_shape[-1])).astype(np.float32)
+    out = model.compute_output_shape(image.shape)[1]
+    mask = rng.integers(0, K, (batch, out, out)).astype(np.int32)
+    mask[:, 0] = IGNORE_LABEL
+    return image, mask
+
+
+@every_model
+def test_logits_are_float32_and_of_the_published_size(name, form):
+    model = build(name, form)
+    image, mask = example(model)
+    logits = model(image, training=False)
+    assert model.input.name.startswith("image")
+    assert logits.dtype == tf.float32
+    assert logits.shape == (*mask.shape, K)
+    assert np.isfinite(logits).all()
+    assert model.compute_output_shape(image.shape) == (*mask.shape, K)
+
+
+@every_model
+def test_any_size_that_the_network_admits(name, form):
+    """Other sizes are refused, and the error says which are legal."""
+    model = build(name, form)
+    taken = 0
+    for height, width in ((77, 61), (188, 204), (65, 98)):
+        image = np.zeros((1, height, width, 3), np.float32)
+        try:
+            expected = model.compute_output_shape(image.shape)
+        except ValueError:
+            with pytest.raises(ValueError, match="nearest legal: "):
+                model(image)
+            unknown = tf.function(model).get_concrete_function(tf.TensorSpec((None, None, None, 3)))
+            with pytest.raises(tf.errors.InvalidArgumentError, match="illegal height"):
+                unknown(tf.constant(image))
+            continue
+        assert model(image).shape == expected
+        taken += 1
+    assert taken
+
+
+@every_model
+def test_save_and_load(name, form, tmp_path):
+    model = build(name, form)
+    image, _ = example(model, batch=1)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded(image, training=False), model(image, training=False))
+    assert [layer.name for layer in loaded.layers] == [layer.name for layer in model.layers]
+
+
+@every_model
+def test_one_step_of_fit_reaches_every_trainable_weight(name, form):
+    model = build(name, form)
+    image, mask = example(model)
+    before = [w.numpy() for w in model.trainable_weights]
+    model.compile(keras.optimizers.Adam(1e-3), kerasseg.losses.CrossEntropy())
+    history = model.fit(image, mask, batch_size=2, verbose=0)
+    assert np.isfinite(history.history["loss"][0])
+    still = [w.name for w, old in zip(model.trainable_weights, before, strict=True) if np.array_equal(w.numpy(), old)]
+    # A bias or shift straight before a normalisation has no gradient but rounding's.
+    assert not [name for name in still if "kernel" in name], still
+
+
+@every_model
+def test_float32_logits_under_mixed_precision(name, form):
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    try:
+        model = build(name, form)
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    exact = build(name, form)
+    exact.set_weights(model.get_weights())
+    image, mask = example(model)
+    logits = model(image, training=False)
+    assert logits.dtype == tf.float32
+    assert any(layer.compute_dtype == "bfloat16" for layer in model.layers)
+    assert all(w.dtype in ("float32", tf.float32) for w in model.trainable_weights)
+    difference = np.abs(logits - exact(image, training=False))
+    assert difference.mean() < 0.05 * np.std(exact(image, training=False)) + 1e-3
+    model.compile("sgd", kerasseg.losses.CrossEntropy())
+    assert np.isfinite(model.train_on_batch(image, mask))
+
+
+@every_model
+@pytest.mark.parametrize("channels", [1, 5])
+def test_other_channel_counts(name, form, channels):
+    if form.get("variant") == "original":
+        with pytest.raises(ValueError, match="expected 3 channels"):
+            build(name, form, input_shape=(None, None, channels))
+        return
+    model = build(name, form, input_shape=(None, None, channels))
+    image, mask = example(model, batch=1)
+    assert model(image, training=False).shape == (*mask.shape, K)
+
+
+@every_model
+def test_the_mask_may_have_the_size_of_the_image(name, form):
+    """Networks that return less than the image's size are trained on the centre of the mask."""
+    model = build(name, form)
+    image, mask = example(model)
+    whole = np.full(image.shape[:3], IGNORE_LABEL, np.int32)
+    rows = centre(image.shape[1], mask.shape[1])
+    whole[:, rows, rows] = mask
+    loss = kerasseg.losses.CrossEntropy()
+    logits = model(image, training=False)
+    np.testing.assert_allclose(loss(whole, logits), loss(mask, logits), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", kerasseg.models.__all__)
+def test_signature_and_docstring(name):
+    builder = getattr(kerasseg.models, name)
+    first, *options = inspect.signature(builder).parameters.values()
+    assert first.name == "num_classes"
+    assert all(option.kind is option.KEYWORD_ONLY and option.default is not option.empty for option in options)
+    assert {"input_shape", "name"} <= {option.name for option in options}
+    for section in ("Args:", "Returns:", "Raises:", "Reference:"):
+        assert section in builder.__doc__, f"{name}: docstring has no {section}"
+    for option in options:
+        assert option.name in builder.__doc__, f"{name}: {option.name} is not documented"
+    assert builder(K, **SMALL.get(name, {}), name="mine").name == "mine"
