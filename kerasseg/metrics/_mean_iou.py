@@ -1,0 +1,104 @@
+"""Mean IoU as a Keras metric."""
+
+import tensorflow as tf
+from tensorflow import keras
+
+from kerasseg.spec import IGNORE_LABEL, centre
+
+
+@keras.utils.register_keras_serializable("kerasseg")
+class MeanIoU(keras.metrics.Metric):
+    """Mean intersection over union of one confusion matrix over all batches and all replicas.
+
+    `model.compile(metrics=[MeanIoU(21)])`. Gives the number of `scores(...)["mean_iou"]`: classes that occur
+    neither in the truth nor in the prediction are left out of the mean; without any pixel it is 0.
+
+    `update_state` takes mask integer [B, H, W] (or [B, H, W, 1]) and either logits float [B, h, w, K] or class ids,
+    integer [B, h, w]. A mask larger than the prediction is cut to its centre.
+
+    Counts are int64. (`keras.metrics.MeanIoU` counts in float32 by default and stops counting at 2**24 pixels of a
+    kind, which 64 crops of 513 x 513 reach, and drops the ignored label only when it is one of the K classes.)
+
+    Args:
+        num_classes: K, the ignored label not among them.
+        ignore_label: Mask value that does not count, whatever is predicted there. None: every pixel counts.
+        name: Name in the logs.
+    Raises:
+        ValueError: Weights are given (list the metric in `metrics`, not in `weighted_metrics`), or shapes do not fit.
+        tf.errors.InvalidArgumentError: A label that counts is outside 0..K-1; the text says what to check.
+    """
+
+    def __init__(self, num_classes: int, ignore_label: int | None = IGNORE_LABEL, name: str = "mean_iou", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.num_classes = num_classes
+        self.ignore_label = ignore_label
+        self._counts = self.add_weight(
+            name="confusion_matrix", shape=(num_classes, num_classes), initializer="zeros", dtype="int64"
+        )
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        if sample_weight is not None:
+            raise ValueError("MeanIoU counts pixels, it takes no weights: pass it as `metrics`, not `weighted_metrics`")
+        predicted = _class_ids(tf.convert_to_tensor(y_pred), self.num_classes)
+        mask = _cut(tf.cast(y_true, tf.int32), predicted)
+        counted = tf.ones_like(mask, tf.bool) if self.ignore_label is None else mask != self.ignore_label
+        mask, predicted = tf.where(counted, mask, 0), tf.where(counted, predicted, 0)
+        _check_range(mask, self.num_classes, "mask")
+        _check_range(predicted, self.num_classes, "prediction")
+
+        # Pixels that do not count go into one cell beyond the matrix.
+        K = self.num_classes
+        cells = tf.where(counted, mask * K + predicted, K * K)
+        counts = tf.math.bincount(tf.reshape(cells, [-1]), minlength=K * K + 1, maxlength=K * K + 1)[:-1]
+        self._counts.assign_add(tf.cast(tf.reshape(counts, [K, K]), tf.int64))
+
+    def confusion_matrix(self) -> tf.Tensor:
+        """Returns what has been counted, int64 [K, K], rows truth, columns prediction."""
+        return tf.convert_to_tensor(self._counts)
+
+    def result(self):
+        counts = tf.cast(self.confusion_matrix(), tf.float64)
+        right = tf.linalg.diag_part(counts)
+        union = tf.reduce_sum(counts, 0) + tf.reduce_sum(counts, 1) - right
+        present = tf.reduce_sum(tf.cast(union > 0, tf.float64))
+        return tf.math.divide_no_nan(tf.reduce_sum(tf.math.divide_no_nan(right, union)), present)
+
+    def get_config(self):
+        return {**super().get_config(), "num_classes": self.num_classes, "ignore_label": self.ignore_label}
+
+
+def _class_ids(predicted: tf.Tensor, num_classes: int) -> tf.Tensor:
+    """Returns int32 [B, h, w] of logits float [B, h, w, K] or of class ids [B, h, w]."""
+    if predicted.shape.rank == 4:
+        if predicted.shape[-1] not in (None, num_classes):
+            raise ValueError(f"expected logits [B, H, W, {num_classes}], received shape {predicted.shape}")
+        return tf.argmax(predicted, -1, output_type=tf.int32)
+    if predicted.shape.rank != 3 or predicted.dtype.is_floating:
+        raise ValueError(
+            f"expected logits [B, H, W, {num_classes}] or integer class ids [B, H, W], received {predicted.dtype.name} "
+            f"of shape {predicted.shape}"
+        )
+    return tf.cast(predicted, tf.int32)
+
+
+def _cut(mask: tf.Tensor, predicted: tf.Tensor) -> tf.Tensor:
+    """Returns the central part of a mask [B, H, W] or [B, H, W, 1] that a prediction [B, h, w] covers."""
+    if mask.shape.rank == 4:
+        mask = tf.squeeze(mask, -1)
+    for side, outer, inner in zip("HW", mask.shape[1:], predicted.shape[1:], strict=True):
+        if outer is not None and inner is not None and outer < inner:
+            raise ValueError(f"expected a mask at least as large as the prediction, received {side} {outer} < {inner}")
+    outer, inner = tf.shape(mask), tf.shape(predicted)
+    return mask[:, centre(outer[1], inner[1]), centre(outer[2], inner[2])]
+
+
+def _check_range(labels: tf.Tensor, num_classes: int, what: str) -> None:
+    tf.debugging.Assert(
+        tf.reduce_all((labels >= 0) & (labels < num_classes)),
+        [
+            f"expected labels 0..{num_classes - 1} in the {what}; check num_classes and ignore_label against the data "
+            "set. Highest and lowest received:",
+            tf.reduce_max(labels),
+            tf.reduce_min(labels),
+        ],
+    )
