@@ -1,0 +1,43 @@
+# `make demo` and `make test` work on a fresh machine with Python >= 3.10 and make.
+PYTHON ?= python3
+VENV ?= .venv
+RUN = $(VENV)/bin/python
+STAMP = $(VENV)/.installed
+PYTEST = $(RUN) -m pytest
+
+.PHONY: setup demo test test-slow lint bench clean
+
+setup: $(STAMP)
+
+$(STAMP): setup.cfg pyproject.toml constraints.txt
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10))" || \
+		{ echo "Python >= 3.10 is needed, $(PYTHON) is older: make $(MAKECMDGOALS) PYTHON=/path/to/python3"; exit 1; }
+	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV) (TensorFlow is large: a few minutes)"
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt setuptools wheel
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--no-build-isolation --editable ".[test]"
+	@# opencv-python needs libGL, which servers lack; the headless build is the same library without windows.
+	@$(RUN) -c "import cv2" 2>/dev/null || { \
+		$(VENV)/bin/pip uninstall --quiet --yes opencv-python; \
+		$(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt opencv-python-headless; }
+	@touch $@
+
+demo: setup
+	@$(RUN) tools/demo.py
+
+test: setup
+	$(PYTEST) -m "not slow"
+
+test-slow: setup
+	$(PYTEST) -m slow
+
+lint: setup
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+
+bench: setup
+	$(RUN) benchmarks/run.py
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .coverage
