@@ -243,7 +243,7 @@ def test_aspp_layer_equals_its_connected_form():
 
 
 def _sublayers(aspp):
-    return [layer for chain in (aspp.pool_conv, *aspp.branches, aspp.projection) for layer in chain]
+    return [*aspp.convs, *aspp.norms]
 
 
 @pytest.mark.parametrize(("channels", "groups"), [(64, 32), (48, 16), (7, 1)])

@@ -44,15 +44,14 @@ class ASPP(keras.layers.Layer):
         policy = {"dtype": self.dtype_policy}
         self.pool = keras.layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_pool", **policy)
         self.spread = Resize(name=f"{name}_pool_resize", **policy)
-        self.pool_conv = self._conv("pool", 1)
-        self.branches = [self._conv("branch0", 1)]
-        self.branches += [self._conv(f"branch{i}", 3, rate) for i, rate in enumerate(self.rates, start=1)]
         self.concat = keras.layers.Concatenate(name=f"{name}_concat", **policy)
-        self.projection = self._conv("projection", 1)
+        # One convolution (with normalisation and ReLU) for each of: the pool, the branches, the projection.
+        branches = [("branch0", 1, 1), *((f"branch{i}", 3, rate) for i, rate in enumerate(self.rates, start=1))]
+        self.convs, self.norms, self.relus = [], [], []
+        for part, size, rate in [("pool", 1, 1), *branches, ("projection", 1, 1)]:
+            self._add_conv(f"{name}_{part}", size, rate, policy)
 
-    def _conv(self, part, size, rate=1):
-        """Returns the layers of one branch, to be applied in turn."""
-        name, policy = f"{self.name}_{part}", {"dtype": self.dtype_policy}
+    def _add_conv(self, name, size, rate, policy):
         norm = make_norm(
             self.norm, self.filters, name=f"{name}_norm", momentum=self.momentum, epsilon=self.epsilon, **policy
         )
@@ -66,8 +65,17 @@ class ASPP(keras.layers.Layer):
             name=f"{name}_conv",
             **policy,
         )
-        relu = keras.layers.ReLU(name=f"{name}_relu", **policy) if self.activation == "relu" else None
-        return [layer for layer in (conv, norm, relu) if layer is not None]
+        self.convs.append(conv)
+        if norm is not None:
+            self.norms.append(norm)
+        if self.activation == "relu":
+            self.relus.append(keras.layers.ReLU(name=f"{name}_relu", **policy))
+
+    def _apply(self, i, x):
+        """Applies convolution `i`, and what follows it."""
+        for layers in (self.convs, self.norms, self.relus):
+            x = layers[i](x) if layers else x
+        return x
 
     def connect(self, x):
         """Applies the sublayers one by one.
@@ -75,16 +83,16 @@ class ASPP(keras.layers.Layer):
         On a symbolic tensor each of them becomes a layer of the model itself, where its output can be tapped and
         its weights are found by name. `call` does the same inside the one layer.
         """
-        pooled = self.spread([_chain(self.pool_conv, self.pool(x)), x])
-        features = [pooled, *(_chain(branch, x) for branch in self.branches)]
-        return _chain(self.projection, self.concat(features))
+        pooled = self.spread([self._apply(0, self.pool(x)), x])
+        branches = [self._apply(i, x) for i in range(1, len(self.convs) - 1)]
+        return self._apply(-1, self.concat([pooled, *branches]))
 
     def build(self, input_shape):
-        channels = {"pool": input_shape[-1], "projection": self.filters * (2 + len(self.rates))}
-        _build_chain(self.pool_conv, channels["pool"], self.filters)
-        for branch in self.branches:
-            _build_chain(branch, input_shape[-1], self.filters)
-        _build_chain(self.projection, channels["projection"], self.filters)
+        for conv in self.convs[:-1]:
+            conv.build((None, None, None, input_shape[-1]))
+        self.convs[-1].build((None, None, None, self.filters * (2 + len(self.rates))))
+        for norm in self.norms:
+            norm.build((None, None, None, self.filters))
         super().build(input_shape)
 
     def call(self, inputs):
@@ -103,15 +111,3 @@ class ASPP(keras.layers.Layer):
             "momentum": self.momentum,
             "epsilon": self.epsilon,
         }
-
-
-def _chain(layers, x):
-    for layer in layers:
-        x = layer(x)
-    return x
-
-
-def _build_chain(layers, channels, filters):
-    for layer in layers:
-        layer.build((None, None, None, channels))
-        channels = filters
