@@ -1,0 +1,113 @@
+"""Drawing: what the pixels of overlays, legends and sheets are."""
+
+import numpy as np
+import pytest
+
+from kerasseg.postprocess import colourise, displayable, legend, montage, overlay
+from kerasseg.spec import VOC_CLASS_NAMES, voc_palette
+
+PALETTE = np.array([[0, 0, 0], [200, 0, 0], [0, 100, 50]])
+
+
+def test_displayable_shows_any_number_of_channels():
+    rng = np.random.default_rng(0)
+    for channels, expected in ((1, (0, 0, 0)), (3, (0, 1, 2)), (4, (0, 1, 2)), (7, (0, 1, 2))):
+        image = rng.integers(0, 256, (9, 8, channels), np.uint8)
+        np.testing.assert_array_equal(displayable(image), image[..., expected])
+    two = displayable(rng.integers(0, 256, (9, 8, 2), np.uint8))
+    assert not two[..., 2].any()
+    np.testing.assert_array_equal(displayable(image[..., 0]), displayable(image[..., :1]))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32", "bool"])
+def test_displayable_keeps_the_full_range(dtype):
+    top = {"bool": 1, "uint16": 65535}.get(dtype, 255)
+    ramp = np.linspace(0, top, 256)[None].repeat(4, 0).astype(dtype)
+    np.testing.assert_array_equal(displayable(ramp)[..., 0], np.round(ramp * (255 / top)).astype(np.uint8))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_displayable_stretches_what_would_look_black(dtype):
+    dark = np.linspace(0, 30, 10_000).reshape(100, 100).astype(dtype)
+    picture = displayable(dark)
+    assert picture.min() == 0
+    assert picture.max() == 255
+
+
+def test_displayable_survives_nan_and_constant_images():
+    assert displayable(np.full((3, 3), np.nan, np.float32)).max() == 0
+    assert displayable(np.zeros((3, 3), np.uint16)).max() == 0
+    with pytest.raises(ValueError, match=r"expected an image .* got the shape \(3,\)"):
+        displayable(np.zeros(3))
+
+
+def test_colourise_looks_colours_up():
+    mask = np.array([[0, 1, 2, 3, 255]])
+    expected = [[[0, 0, 0], [200, 0, 0], [0, 100, 50], [0, 0, 0], [224, 224, 192]]]
+    np.testing.assert_array_equal(colourise(mask, PALETTE), expected)
+    np.testing.assert_array_equal(colourise(mask[:, -1:], voc_palette()), [[[224, 224, 192]]])
+
+
+def test_overlay_tints_outlines_and_hatches():
+    image = np.full((20, 20, 3), 100, np.uint8)
+    mask = np.zeros((20, 20), np.uint8)
+    mask[5:15, 5:15] = 1
+    mask[:3] = 255
+    picture = overlay(image, mask, PALETTE, alpha=0.5)
+    assert tuple(picture[18, 18]) == (100, 100, 100)  # Black classes leave the image alone.
+    assert tuple(picture[10, 10]) == (150, 50, 50)
+    assert tuple(picture[5, 5]) == (228, 128, 128)  # The outline: halfway between the class colour and white.
+    hatched = picture[:3].reshape(-1, 3)
+    assert len(np.unique(hatched, axis=0)) == 2
+    assert (hatched == hatched[:, :1]).all()
+    np.testing.assert_array_equal(image, 100)  # The caller's array is not drawn upon.
+
+
+def test_overlay_with_alpha_zero_shows_the_outline_only():
+    image = np.full((9, 9), 100, np.uint8)
+    mask = np.zeros((9, 9), np.int32)
+    mask[2:7, 2:7] = 2
+    changed = (overlay(image, mask, PALETTE, 0.0) != 100).any(axis=2)
+    expected = mask == 2
+    expected[3:6, 3:6] = False
+    np.testing.assert_array_equal(changed, expected)
+
+
+def test_arguments_are_checked():
+    image, mask = np.zeros((4, 5, 3), np.uint8), np.zeros((4, 5), np.uint8)
+    with pytest.raises(ValueError, match=r"mask must have the image's size \(4, 5\), got \(5, 4\)"):
+        overlay(image, mask.T, PALETTE)
+    with pytest.raises(ValueError, match="alpha must lie in 0-1, got 2"):
+        overlay(image, mask, PALETTE, 2)
+    with pytest.raises(ValueError, match="expected an integer mask"):
+        colourise(mask.astype(np.float32), PALETTE)
+    with pytest.raises(ValueError, match="expected labels of 0-255, got -1 to 0"):
+        colourise(mask.astype(np.int32) - np.eye(4, 5, dtype=np.int32), PALETTE)
+    with pytest.raises(ValueError, match="expected a palette"):
+        colourise(mask, PALETTE[:, :2])
+
+
+def test_legend_shows_the_classes_asked_for():
+    full = legend(VOC_CLASS_NAMES, voc_palette(), ignored=True)
+    few = legend(VOC_CLASS_NAMES, voc_palette(), classes=[0, 15, 255])
+    assert few.shape[0] < full.shape[0] / 5
+    colours = {tuple(c) for c in few.reshape(-1, 3)}
+    assert tuple(voc_palette()[15]) in colours
+    assert tuple(voc_palette()[1]) not in colours
+    assert legend(VOC_CLASS_NAMES, voc_palette(), width=800).shape[1] == 800
+    with pytest.raises(ValueError, match=r"no name or no colour for the classes \[21\]"):
+        legend(VOC_CLASS_NAMES, voc_palette(), classes=[1, 21])
+
+
+def test_montage_lays_out_pictures_of_all_sizes():
+    rows = [
+        [np.full((10, 20), 50, np.uint8), None],
+        [np.full((600, 300, 3), (90, 20, 200), np.uint8), np.zeros((64, 64))],
+    ]
+    sheet = montage(rows, captions=[["a", ""], ["b" * 200, "c"]], titles=["left", "right"], side=128)
+    assert sheet.shape[1] == 120 + 128 + 3 * 8  # 10x20 grows by a whole factor to 60x120, 64 to 128.
+    assert (sheet == (90, 20, 200)).all(axis=2).sum() == 128 * 64
+    with pytest.raises(ValueError, match="at least one picture"):
+        montage([[None]])
+    with pytest.raises(ValueError, match="captions must be laid out"):
+        montage(rows, captions=[["a"]])
