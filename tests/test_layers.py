@@ -246,7 +246,7 @@ def _sublayers(aspp):
     return [*aspp.convs, *aspp.norms]
 
 
-@pytest.mark.parametrize(("channels", "groups"), [(64, 32), (48, 16), (7, 1)])
+@pytest.mark.parametrize(("channels", "groups"), [(256, 32), (64, 16), (48, 4), (7, 1)])
 def test_group_norm_has_a_number_of_groups_that_divides(channels, groups):
     layer = make_norm("group", channels, name="norm", momentum=0.9, epsilon=1e-5)
     assert layer.groups == groups

@@ -12,7 +12,7 @@ import kerasseg.models
 from kerasseg.spec import IGNORE_LABEL, centre
 
 # Options that make a network small enough for a test, where its full size is not.
-SMALL = {"deeplab_v3": {"width": 1 / 8}, "unet": {"filters": 4}}
+SMALL = {"deeplab_v3": {"width": 1 / 16}, "unet": {"filters": 4}}
 # Further forms of a network that have to keep the contract as well.
 FORMS = {
     "deeplab_v3": [{"variant": "original"}, {"output_stride": 8}, {"norm": "group"}, {"norm": "none"}],
@@ -130,7 +130,7 @@ def test_float32_logits_under_mixed_precision(name, form):
     assert any(layer.compute_dtype == "bfloat16" for layer in model.layers)
     assert all(w.dtype in ("float32", tf.float32) for w in model.trainable_weights)
     difference = np.abs(logits - exact(image, training=False))
-    assert difference.mean() < 0.05 * np.std(exact(image, training=False)) + 1e-3
+    assert difference.mean() < 0.1 * np.std(exact(image, training=False)) + 1e-3
     model.compile("sgd", kerasseg.losses.CrossEntropy())
     assert np.isfinite(model.train_on_batch(image, mask))
 

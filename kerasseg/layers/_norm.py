@@ -73,7 +73,7 @@ def make_norm(norm: str | Callable, channels: int, *, name: str, momentum: float
     """Returns a normalisation layer, or None.
 
     Args:
-        norm: "batch"; "sync" (statistics of the global batch of all replicas); "group" (up to 32 groups); "frozen"
+        norm: "batch"; "sync" (statistics of the global batch of all replicas); "group" (up to 32 groups of 4 channels or more); "frozen"
             (batch normalisation with fixed statistics, scale and shift); "none"; or a callable that takes `name`
             and returns a layer.
         channels: Channels of the tensor it will normalise.
@@ -90,7 +90,9 @@ def make_norm(norm: str | Callable, channels: int, *, name: str, momentum: float
     if norm == "none":
         return None
     if norm == "group":
-        return keras.layers.GroupNormalization(math.gcd(32, channels), epsilon=epsilon, name=name, dtype=dtype)
+        # A group of few channels says little on a 1x1 map; one of a single channel is constant there.
+        groups = math.gcd(32, max(channels // 4, 1))
+        return keras.layers.GroupNormalization(groups, epsilon=epsilon, name=name, dtype=dtype)
     return BatchNorm(
         momentum=momentum,
         epsilon=epsilon,
