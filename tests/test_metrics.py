@@ -1,0 +1,183 @@
+"""Confusion matrix, scores and MeanIoU: by hand, by brute force, and against the original's values."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow import keras
+
+from kerasseg.metrics import MeanIoU, confusion_matrix, scores
+
+
+def brute_force(mask, predicted, num_classes, ignore_label=255):
+    counts = np.zeros((num_classes, num_classes), np.int64)
+    for true, guess in zip(mask.ravel().tolist(), predicted.ravel().tolist(), strict=True):
+        if true != ignore_label:
+            counts[true, guess] += 1
+    return counts
+
+
+def random_case(num_classes=5, shape=(3, 13, 9), seed=0):
+    rng = np.random.default_rng(seed)
+    mask = rng.integers(0, num_classes, shape).astype(np.uint8)
+    mask[rng.uniform(size=shape) < 0.2] = 255
+    return mask, rng.integers(0, num_classes, shape).astype(np.uint8)
+
+
+def test_background_everywhere_by_hand():
+    """Of 12 pixels 6 are background, 3 class 1, 1 class 2, 2 void; class 3 does not occur."""
+    mask = np.array([[0, 0, 0, 0], [0, 0, 1, 1], [1, 2, 255, 255]], np.uint8)
+    counts = confusion_matrix(mask, np.zeros_like(mask), 4)
+    assert counts.dtype == np.int64
+    np.testing.assert_array_equal(counts, [[6, 0, 0, 0], [3, 0, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]])
+    result = scores(counts, ["background", "cat", "dog", "cow"])
+    assert result["mean_iou"] == pytest.approx((6 / 10 + 0 + 0) / 3)
+    assert result["pixel_accuracy"] == pytest.approx(6 / 10)
+    assert result["mean_accuracy"] == pytest.approx(1 / 3)
+    assert result["frequency_weighted_iou"] == pytest.approx(0.6 * 0.6)
+    assert result["per_class_iou"] == {"background": pytest.approx(0.6), "cat": 0, "dog": 0}
+    assert result["absent_classes"] == ["cow"]
+    json.dumps(result, allow_nan=False)
+
+
+def test_a_class_that_is_only_predicted_counts_in_the_mean_iou():
+    counts = confusion_matrix(np.array([0, 0, 1, 1]), np.array([0, 2, 1, 1]), 4)
+    result = scores(counts)
+    assert result["mean_iou"] == pytest.approx((1 / 2 + 1 + 0) / 3)
+    assert result["mean_accuracy"] == pytest.approx((1 / 2 + 1) / 2)
+    assert result["absent_classes"] == ["3"]
+
+
+def test_what_is_predicted_at_ignored_pixels_never_counts():
+    mask, predicted = random_case()
+    other = np.where(mask == 255, (predicted + 1) % 5, predicted)
+    beyond = np.where(mask == 255, 77, predicted)
+    expected = confusion_matrix(mask, predicted, 5)
+    np.testing.assert_array_equal(confusion_matrix(mask, other, 5), expected)
+    np.testing.assert_array_equal(confusion_matrix(mask, beyond, 5), expected)
+    assert expected.sum() == (mask != 255).sum()
+
+
+def test_agrees_with_brute_force_and_adds_up():
+    mask, predicted = random_case()
+    whole = confusion_matrix(mask, predicted, 5)
+    np.testing.assert_array_equal(whole, brute_force(mask, predicted, 5))
+    np.testing.assert_array_equal(whole, sum(confusion_matrix(m, p, 5) for m, p in zip(mask, predicted, strict=True)))
+
+
+def test_no_pixels_at_all_give_zeros_and_only_absent_classes():
+    result = scores(np.zeros((3, 3), np.int64))
+    assert (result["mean_iou"], result["per_class_iou"], result["absent_classes"]) == (0, {}, ["0", "1", "2"])
+
+
+@pytest.mark.parametrize(
+    ("mask", "predicted", "message"),
+    [
+        ([[0, 7]], [[0, 0]], r"expected labels 0..2 in the mask, received \[7\] at 1 pixels"),
+        ([[0, -1]], [[0, 0]], r"received \[-1\]"),
+        ([[0, 1]], [[0, 3]], "in the prediction"),
+        ([[0, 1]], [[0, 1, 1]], r"one shape, received \(1, 2\) and \(1, 3\)"),
+    ],
+)
+def test_bad_labels_and_shapes_are_refused(mask, predicted, message):
+    with pytest.raises(ValueError, match=message):
+        confusion_matrix(np.array(mask), np.array(predicted), 3)
+
+
+def test_logits_are_refused_where_class_ids_are_expected():
+    with pytest.raises(TypeError, match="take argmax"):
+        confusion_matrix(np.zeros((2, 2), int), np.zeros((2, 2), np.float32), 3)
+
+
+@pytest.mark.parametrize("case", range(7))
+def test_original_metrics(oracle, case):
+    """The original divides the sum of IoUs by the number of *true* classes of the image; all else agrees."""
+    arrays = np.load(oracle / "data" / "metrics.npz")
+    expected = json.loads((oracle / "data" / "metrics.json").read_text())[case]
+    truth = arrays[f"m{case}_gt"]
+    result = scores(confusion_matrix(truth, arrays[f"m{case}_pred"], 256, ignore_label=None))
+    for ours, theirs in [
+        ("pixel_accuracy", "pixel_accuracy"),
+        ("mean_accuracy", "mean_accuracy"),
+        ("frequency_weighted_iou", "frequency_weighted_IU"),
+    ]:
+        assert result[ours] == pytest.approx(expected[theirs], abs=1e-12), ours
+    their_mean = sum(result["per_class_iou"].values()) / np.unique(truth).size
+    assert their_mean == pytest.approx(expected["mean_IU"], abs=1e-12)
+
+
+def test_original_streaming_mean_iou(oracle):
+    arrays = np.load(oracle / "data" / "metrics.npz")
+    expected = json.loads((oracle / "data" / "streaming_miou.json").read_text())
+    metric = MeanIoU(expected["num_classes"])
+    for case, key in ((0, "after_case0"), (1, "after_case0_and_case1")):
+        metric.update_state(arrays[f"m{case}_gt"][None], arrays[f"m{case}_pred"][None].astype(np.int32))
+        key = key if key in expected else f"streaming_mean_iou_{key}"
+        assert float(metric.result()) == pytest.approx(expected[key], abs=1e-6)
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_mean_iou_over_batches_equals_numpy(graph):
+    metric = MeanIoU(5)
+    update = tf.function(metric.update_state) if graph else metric.update_state
+    mask, predicted = random_case(shape=(6, 13, 9))
+    for start in (0, 2, 4):
+        logits = np.eye(5, dtype=np.float32)[predicted[start : start + 2]]
+        update(tf.constant(mask[start : start + 2]), tf.constant(logits))
+    np.testing.assert_array_equal(metric.confusion_matrix(), brute_force(mask, predicted, 5))
+    assert float(metric.result()) == pytest.approx(scores(brute_force(mask, predicted, 5))["mean_iou"], abs=1e-12)
+    metric.reset_state()
+    assert float(metric.result()) == 0
+
+
+def test_mean_iou_equals_keras_on_ids_without_ignored_pixels():
+    mask, predicted = random_case()
+    mask[mask == 255] = 0
+    ours, theirs = MeanIoU(5), keras.metrics.MeanIoU(5)
+    for metric in (ours, theirs):
+        metric.update_state(mask, predicted)
+    assert float(ours.result()) == pytest.approx(float(theirs.result()), abs=1e-6)
+
+
+def test_a_mask_larger_than_the_logits_is_cut_to_its_centre():
+    mask, predicted = random_case(shape=(2, 12, 10))
+    wide = np.pad(mask, ((0, 0), (2, 3), (4, 4)), constant_values=3)
+    metric = MeanIoU(5)
+    metric.update_state(wide[..., None], np.eye(5, dtype=np.float32)[predicted])
+    np.testing.assert_array_equal(metric.confusion_matrix(), brute_force(mask, predicted, 5))
+    with pytest.raises(ValueError, match="at least as large as the prediction, received H 12 < 17"):
+        metric.update_state(mask, np.zeros((2, 17, 18), np.int32))
+
+
+def test_counts_stay_exact_above_two_to_the_24():
+    metric = MeanIoU(2)
+    mask = tf.zeros([1, 4096, 4097], tf.int32)
+    metric.update_state(mask, mask)
+    metric.update_state(mask[:, :1, :1], 1 - mask[:, :1, :1])
+    np.testing.assert_array_equal(metric.confusion_matrix(), [[4096 * 4097, 1], [0, 0]])
+    assert 4096 * 4097 > 2**24
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_labels_outside_the_classes_stop_with_a_clear_message(graph):
+    metric = MeanIoU(3)
+    update = tf.function(metric.update_state) if graph else metric.update_state
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"expected labels 0\.\.2 in the mask; check num_classes"):
+        update(tf.fill([1, 2, 2], 7), tf.zeros([1, 2, 2, 3]))
+
+
+def test_weights_and_wrong_predictions_are_refused():
+    metric = MeanIoU(3)
+    with pytest.raises(ValueError, match="takes no weights"):
+        metric.update_state(tf.zeros([1, 2, 2], tf.int32), tf.zeros([1, 2, 2, 3]), sample_weight=tf.ones([1]))
+    with pytest.raises(ValueError, match=r"expected logits \[B, H, W, 3\]"):
+        metric.update_state(tf.zeros([1, 2, 2], tf.int32), tf.zeros([1, 2, 2, 4]))
+    with pytest.raises(ValueError, match="or integer class ids"):
+        metric.update_state(tf.zeros([1, 2, 2], tf.int32), tf.zeros([1, 2, 2]))
+
+
+def test_config_round_trip():
+    metric = MeanIoU(7, ignore_label=None, name="score")
+    again = keras.metrics.deserialize(keras.metrics.serialize(metric))
+    assert (again.num_classes, again.ignore_label, again.name) == (7, None, "score")
