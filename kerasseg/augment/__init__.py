@@ -1,5 +1,53 @@
-"""What happens to images between the disk and the network."""
+"""What happens to samples between the disk and the network.
+
+A sample is a dictionary with "image" [H, W, C] and any of "mask", "weight" and "instances" [H, W]; they always move
+together. Each operation comes twice: with its parameters given (`rescale(sample, 1.5)`) and drawn at random from a
+seed (`random_rescale(sample, seed)`). All are TensorFlow ops for use in `tf.data`, except `border_weights`, which is
+NumPy and belongs into the conversion of a data set.
+"""
 
 from kerasseg.augment._border_weights import border_weights
+from kerasseg.augment._colour import COLOUR_ORDERS, distort_colour, vary_grey
+from kerasseg.augment._geometry import (
+    IMAGENET_MEAN,
+    MAP_FILL,
+    Sample,
+    centre_crop,
+    crop_or_pad,
+    flip,
+    mean_pixel,
+    rescale,
+    resize,
+    rotate90,
+)
+from kerasseg.augment._random import (
+    random_colour,
+    random_crop,
+    random_flip,
+    random_grey,
+    random_rescale,
+    random_rotate90,
+)
 
-__all__ = ["border_weights"]
+__all__ = [
+    "COLOUR_ORDERS",
+    "IMAGENET_MEAN",
+    "MAP_FILL",
+    "Sample",
+    "border_weights",
+    "centre_crop",
+    "crop_or_pad",
+    "distort_colour",
+    "flip",
+    "mean_pixel",
+    "random_colour",
+    "random_crop",
+    "random_flip",
+    "random_grey",
+    "random_rescale",
+    "random_rotate90",
+    "rescale",
+    "resize",
+    "rotate90",
+    "vary_grey",
+]

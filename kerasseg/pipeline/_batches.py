@@ -1,0 +1,176 @@
+"""Reads, shuffles, augments and batches with `tf.data`."""
+
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from kerasseg import records
+from kerasseg.pipeline import presets
+from kerasseg.pipeline._shards import checked_shards
+from kerasseg.spec import DataError, DatasetSpec
+
+Preset = Callable[[dict, tf.Tensor, tuple[int, int]], dict]
+
+# Fixed, not "as many as there are cores": the order of the records depends on it.
+_FILES_AT_ONCE = 4
+
+
+def train_batches(
+    data_dir,
+    split: str,
+    batch_size: int,
+    crop_size: int | tuple[int, int],
+    preset: Preset | str = presets.deeplab_paper,
+    seed: int | None = None,
+    *,
+    weights: bool = False,
+    shuffle_block: int = 1000,
+    first_epoch: int = 0,
+    num_parallel: int = tf.data.AUTOTUNE,
+) -> tf.data.Dataset:
+    """Returns batches that go on for ever, shuffled anew and augmented anew in every epoch.
+
+    With a seed, everything is drawn from (seed, epoch, place in the epoch): the batches are the same in every run, on
+    any number of threads and cores, whatever TensorFlow's global seed, and each time the dataset is iterated.
+
+    Under `tf.distribute`, give the global batch size. In one process (`MirroredStrategy`) each batch is divided among
+    the replicas. With several workers tf.data's automatic sharding deals out whole epochs: worker i of n augments and
+    trains on the epochs i, i + n, ..., so that n workers need no n files.
+
+    Args:
+        data_dir: Folder of a converted data set.
+        split: For instance "train".
+        batch_size: B.
+        crop_size: Side of the square, or (height, width).
+        preset: How samples are augmented and cut: a function, or the name of one in `presets`.
+        seed: At least 0. None: another one each time.
+        weights: Whether to give the weight maps, for losses that take weights for each pixel.
+        shuffle_block: Records are read from all files in turn, in random order of the files, and shuffled among as
+            many of their neighbours; so many are kept in memory, encoded.
+        first_epoch: Where to begin, for a run that resumes.
+        num_parallel: Samples decoded and augmented at the same time.
+
+    Returns:
+        Dataset of (image float32 [B, H, W, C] 0-255, mask int32 [B, H, W]), with `weights` (..., weight float32
+        [B, H, W]). Images of 16 bits are scaled to 0-255; raw float32 ones are as they are.
+
+    Raises:
+        DataError: The data set is missing or incomplete, a file is damaged, there are no weight maps.
+        ValueError: An argument is out of range.
+    """
+    spec = DatasetSpec.load(data_dir)
+    if weights and not spec.has_weights:
+        raise DataError(f"{data_dir} has no weight maps; convert it again with --border-weights")
+    size = _checked_size(crop_size)
+    if batch_size < 1 or shuffle_block < 1 or first_epoch < 0:
+        raise ValueError(
+            "expected batch_size and shuffle_block of at least 1 and first_epoch of at least 0, "
+            f"received {batch_size}, {shuffle_block} and {first_epoch}"
+        )
+    augmented = _preset(preset)
+
+    def sample(seed, serialized):
+        drawn = augmented(_parsed(serialized, spec, weight=weights), seed, size)
+        elements = _image_and_mask(drawn)
+        return (*elements, drawn["weight"]) if weights else elements
+
+    files = [str(path) for path in checked_shards(data_dir, split)]
+    data = _shuffled_records(files, _base_seed(seed), shuffle_block, first_epoch)
+    data = data.map(sample, num_parallel_calls=num_parallel, deterministic=True)
+    return data.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+
+
+def eval_images(data_dir, split: str, keys: bool = False) -> tf.data.Dataset:
+    """Returns the whole images of a split, one by one, in the order of the records, each in a batch of one.
+
+    Args:
+        data_dir: Folder of a converted data set.
+        split: For instance "val".
+        keys: Whether to give the images' names as well.
+
+    Returns:
+        Dataset of (image float32 [1, H, W, C] 0-255, mask int32 [1, H, W]), with `keys` (..., key string [1]).
+
+    Raises:
+        DataError: The data set is missing or incomplete, or a file is damaged.
+    """
+    spec = DatasetSpec.load(data_dir)
+
+    def sample(serialized):
+        parsed = _parsed(serialized, spec, weight=False)
+        elements = _image_and_mask(parsed)
+        return (*elements, parsed["key"]) if keys else elements
+
+    files = [str(path) for path in checked_shards(data_dir, split)]
+    data = tf.data.TFRecordDataset(files).map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    data = data.apply(tf.data.experimental.assert_cardinality(spec.split(split).num_examples))
+    return data.batch(1).prefetch(tf.data.AUTOTUNE)
+
+
+def _shuffled_records(files, base_seed, block, first_epoch):
+    """Returns an endless dataset of (seed int64 [2], record), every epoch a fresh shuffle.
+
+    `Dataset.shuffle` would do less: its order also hangs on TensorFlow's global seed and on how far an iterator that
+    was given up had read ahead.
+    """
+
+    def epoch(number):
+        epoch_seed = tf.random.experimental.stateless_fold_in(base_seed, number)
+        order = tf.data.Dataset.from_tensor_slices(_shuffled(tf.constant(files), epoch_seed))
+        data = order.interleave(
+            tf.data.TFRecordDataset,
+            cycle_length=min(len(files), _FILES_AT_ONCE),
+            block_length=1,
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
+        )
+        blocks = data.batch(block).enumerate()
+        data = blocks.map(lambda i, taken: _shuffled(taken, tf.random.experimental.stateless_fold_in(epoch_seed, i)))
+        return data.unbatch().enumerate().map(lambda i, record: (_sample_seed(epoch_seed, i), record))
+
+    return tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max).flat_map(epoch)
+
+
+def _shuffled(values, seed):
+    return tf.random.experimental.stateless_shuffle(values, seed)
+
+
+def _sample_seed(epoch_seed, place):
+    # Folded with the negative: 0, 1, ... shuffle the blocks.
+    return tf.random.experimental.stateless_fold_in(epoch_seed, -1 - place)
+
+
+def _base_seed(seed):
+    if seed is None:
+        seed = np.random.default_rng().integers(2**31)
+    elif seed < 0:
+        raise ValueError(f"expected a seed of at least 0, received {seed}")
+    return tf.constant([seed, 0], tf.int64)
+
+
+def _parsed(serialized, spec, weight):
+    """Returns the sample of a record, its image with the range 0-255: uint8 where it is, else float32."""
+    sample = records.parse(serialized, channels=spec.channels, bit_depth=spec.bit_depth, weight=weight)
+    if sample["image"].dtype == tf.uint16:
+        sample["image"] = tf.cast(sample["image"], tf.float32) / 257  # 65535 becomes 255
+    return sample
+
+
+def _image_and_mask(sample):
+    return tf.cast(sample["image"], tf.float32), tf.cast(sample["mask"], tf.int32)
+
+
+def _checked_size(crop_size):
+    size = (crop_size, crop_size) if isinstance(crop_size, (int, np.integer)) else tuple(crop_size)
+    if len(size) != 2 or min(size) < 1:
+        raise ValueError(f"expected crop_size as one side or (height, width), at least 1, received {crop_size!r}")
+    return int(size[0]), int(size[1])
+
+
+def _preset(preset):
+    if callable(preset):
+        return preset
+    if preset not in presets.__all__:
+        raise ValueError(f"expected a preset function or one of {', '.join(presets.__all__)}, received {preset!r}")
+    return getattr(presets, preset)
