@@ -17,16 +17,17 @@ from kerasseg.spec import DataError
 
 
 def parser(doc: str, **kwargs) -> argparse.ArgumentParser:
-    """Returns a parser whose description is the tool's docstring, with defaults shown."""
+    """Returns a parser whose description is the tool's docstring, with defaults shown where there are any."""
 
     class Formatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
-        pass
+        def _get_help_string(self, action):
+            return action.help if action.default in (None, False) else super()._get_help_string(action)
 
     return argparse.ArgumentParser(description=doc, formatter_class=Formatter, **kwargs)
 
 
 def run(main, arguments=None) -> None:
-    """Calls `main(arguments)` and ends the process: 0 when it went well, 1 after one line for a fault, 130 on Ctrl-C."""
+    """Calls `main(arguments)`; ends the process with 0 if it went well, 1 after one line for a fault, 130 on Ctrl-C."""
     try:
         main(arguments)
     except (DataError, OSError) as error:
