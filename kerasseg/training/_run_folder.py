@@ -1,0 +1,177 @@
+"""The folder of a run: checkpoints, log, options; whole at any moment, whenever the process is killed."""
+
+import contextlib
+import csv
+import dataclasses
+import io
+import json
+import os
+import platform
+import shutil
+import zipfile
+from pathlib import Path
+
+import tensorflow as tf
+from tensorflow import keras
+
+from kerasseg._version import __version__
+from kerasseg.spec import DataError
+from kerasseg.training._state import TrainingState
+
+try:
+    import fcntl
+except ImportError:  # Windows: there, two runs in one folder are not kept apart
+    fcntl = None
+
+_STATE_FILE = "training.json"
+
+
+class RunFolder:
+    """`directory` of one training run.
+
+    Holds best.keras (highest val_mean_iou), last.keras (to resume from), log.csv, run.json (options, data set,
+    versions, scores), tensorboard/. A checkpoint is an ordinary `.keras` file with one more member, the
+    `TrainingState`; so weights, optimiser and state are written, or not, in one step, and a full disk does not cost
+    the previous one.
+    """
+
+    def __init__(self, directory: str | os.PathLike):
+        self.directory = Path(directory)
+        self.best = self.directory / "best.keras"
+        self.last = self.directory / "last.keras"
+        self.log = self.directory / "log.csv"
+        self.run_file = self.directory / "run.json"
+        self.curves = self.directory / "curves.png"
+        self.tensorboard = self.directory / "tensorboard"
+
+    @contextlib.contextmanager
+    def open(self, options: dict, dataset: dict | None = None):
+        """Makes the folder, or takes up the run in it, and keeps other processes out until the block ends.
+
+        Args:
+            options: All resolved options of the run; plain values.
+            dataset: `DatasetSpec.to_dict()` of the data.
+        Raises:
+            DataError: The folder is not of a run, holds one with other options or data, or another process works in it.
+        """
+        described = json.loads(json.dumps({"options": options, "dataset": dataset or {}}))
+        self._refuse_strangers(described)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with open(self.directory / ".lock", "w", encoding="utf-8") as lock:
+            _lock(lock, self.directory)
+            # Once more, under the lock: another process may have begun here in between.
+            self._refuse_strangers(described)
+            self._describe = described
+            if not self.run_file.exists():
+                self._write_run({})
+            yield self
+
+    def _refuse_strangers(self, described: dict) -> None:
+        if not self.run_file.exists():
+            if self.directory.exists() and any(path.name != ".lock" for path in self.directory.iterdir()):
+                raise DataError(f"{self.directory} exists and holds no run (no run.json); choose another output folder")
+            return
+        try:
+            there = json.loads(self.run_file.read_text(encoding="utf-8"))
+            before, after = there["options"], described["options"]
+            changed = [
+                f"{name} was {before.get(name)!r}, is {after.get(name)!r}"
+                for name in sorted({*before, *after})
+                if before.get(name) != after.get(name)
+            ]
+            if there["dataset"] != described["dataset"]:
+                changed.append("the data set has been converted anew")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(f"{self.run_file} is damaged ({error}); choose another output folder") from error
+        if changed:
+            raise DataError(
+                f"{self.directory} holds a run with other options ({'; '.join(changed)}); give those again to resume "
+                "it, or choose another output folder"
+            )
+
+    def restore(self, model: keras.Model) -> TrainingState:
+        """Loads weights, optimiser and state from last.keras into a compiled model; a fresh state where there is none.
+
+        Raises:
+            DataError: The file is damaged or of another model.
+        """
+        if not self.last.exists():
+            return TrainingState()
+        try:
+            with zipfile.ZipFile(self.last) as archive:
+                stored = json.loads(archive.read(_STATE_FILE))
+            # Only an optimiser that has its variables takes them from the file.
+            model.optimizer.build(model.trainable_variables)
+            model.load_weights(str(self.last))
+            for variable, value in zip(_seed_states(model), stored["seed_states"], strict=True):
+                variable.assign(value)
+            state = TrainingState(stored["step"], stored["history"])
+        except (zipfile.BadZipFile, KeyError, ValueError, TypeError, OSError) as error:
+            raise DataError(
+                f"{self.last} cannot be resumed from ({error}); put {self.best.name} in its place to go on from the "
+                "best checkpoint, or delete the folder to start anew"
+            ) from error
+        return state
+
+    def save(self, model: keras.Model, state: TrainingState) -> None:
+        """Writes last.keras; best.keras too where the newest row is the best; then log.csv and run.json."""
+        partial = self.directory / "partial.keras"
+        model.save(str(partial))
+        with zipfile.ZipFile(partial, "a") as archive:
+            seeds = [variable.numpy().tolist() for variable in _seed_states(model)]
+            archive.writestr(_STATE_FILE, json.dumps({**dataclasses.asdict(state), "seed_states": seeds}))
+        _flush(partial)
+        if state.best is state.history[-1]:
+            copy = self.directory / "partial_best.keras"
+            shutil.copyfile(partial, copy)
+            _flush(copy)
+            os.replace(copy, self.best)
+        # The last file to change is the one that a resumed run believes.
+        os.replace(partial, self.last)
+        self._write_log(state)
+        best = state.best or {}
+        scores = {"step": state.step, "best_mean_iou": best.get("val_mean_iou"), "best_step": best.get("step")}
+        self._write_run(scores)
+
+    def _write_log(self, state: TrainingState) -> None:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, fieldnames=list(state.history[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(state.history)
+        _write_text(self.log, text.getvalue())
+
+    def _write_run(self, scores: dict) -> None:
+        versions = {
+            "kerasseg": __version__,
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+            "python": platform.python_version(),
+        }
+        content = {**self._describe, "versions": versions, "scores": scores}
+        _write_text(self.run_file, json.dumps(content, indent=1) + "\n")
+
+
+def _seed_states(model: keras.Model) -> list:
+    """Returns the variables that dropout draws from, which Keras does not save. (Keras 2 keeps them out of sight.)"""
+    return [variable for variable in model.variables if "seed_generator_state" in variable.name]
+
+
+def _lock(file, directory: Path) -> None:
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise DataError(f"another process is training in {directory}; choose another output folder") from None
+
+
+def _flush(path: Path) -> None:
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _write_text(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    _flush(partial)
+    os.replace(partial, path)

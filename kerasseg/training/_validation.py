@@ -1,0 +1,67 @@
+"""Scoring a model on whole images while it trains."""
+
+import numpy as np
+import tensorflow as tf
+from tensorflow import keras
+
+from kerasseg.layers import LegalInputSize
+from kerasseg.metrics import MeanIoU
+from kerasseg.spec import IGNORE_LABEL
+
+
+class Validation:
+    """Loss and mIoU of a compiled model over whole images of any size.
+
+    Not `model.evaluate`: under MirroredStrategy that splits each batch, and fails on a batch of one image. Here one
+    device scores the images; the confusion matrix is that of the whole split.
+
+    A model that returns less than it is given (a U-Net with valid padding) gets the image mirrored at its borders, so
+    that the whole mask is scored.
+
+    Args:
+        model: Compiled, image [B, H, W, C] -> logits [B, h, w, K].
+        data: Elements (image float32 [1, H, W, C], mask int32 [1, H, W]).
+        ignore_label: Mask value that does not count.
+    """
+
+    def __init__(self, model: keras.Model, data: tf.data.Dataset, ignore_label: int | None = IGNORE_LABEL):
+        self._model, self._data, self._ignore_label = model, data, ignore_label
+        self._score = MeanIoU(model.output_shape[-1], ignore_label)
+        self._loss = keras.metrics.Mean()
+        self._rule = next((layer for layer in model.layers if isinstance(layer, LegalInputSize)), None)
+        image, mask = data.element_spec[:2]
+        signature = [
+            tf.TensorSpec([None, None, None, image.shape[-1]], image.dtype),
+            tf.TensorSpec([None, None, None], mask.dtype),
+        ]
+        self._step = tf.function(self._score_batch, input_signature=signature)
+
+    def __call__(self) -> dict[str, float]:
+        """Returns val_loss (mean over the images of their loss) and val_mean_iou."""
+        self._score.reset_state()
+        self._loss.reset_state()
+        for image, mask, *_ in self._data:
+            if self._rule is not None:
+                image, mask = self._padded(image.numpy(), mask.numpy())
+            self._step(image, mask)
+        return {"val_loss": float(self._loss.result()), "val_mean_iou": float(self._score.result())}
+
+    def _score_batch(self, image, mask):
+        logits = self._model(image, training=False)
+        self._score.update_state(mask, logits)
+        self._loss.update_state(self._model.compute_loss(x=image, y=mask, y_pred=logits))
+
+    def _padded(self, image, mask):
+        """Mirrors an image outwards until its logits cover the mask; more logits than mask meet the ignored label."""
+        image_pad, mask_pad = [(0, 0)], [(0, 0)]
+        for axis in (1, 2):
+            smallest = self._rule.nearest(1)[1]
+            border = smallest - self._model.compute_output_shape((1, smallest, smallest, image.shape[-1]))[1]
+            size = image.shape[axis]
+            legal = self._rule.nearest(size + border)[1]
+            image_pad.append((border // 2, legal - size - border // 2))
+            mask_pad.append((0, legal - size - border))
+        if self._ignore_label is None and any(after for _, after in mask_pad):
+            raise ValueError("this model pads images to a legal size, which takes an ignore_label, received None")
+        image = np.pad(image, [*image_pad, (0, 0)], mode="reflect")
+        return image, np.pad(mask, mask_pad, constant_values=self._ignore_label or 0)
