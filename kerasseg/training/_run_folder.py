@@ -52,7 +52,8 @@ class RunFolder:
             options: All resolved options of the run; plain values.
             dataset: `DatasetSpec.to_dict()` of the data.
         Raises:
-            DataError: The folder is not of a run, holds one with other options or data, or another process works in it.
+            DataError: The folder is not of a run, holds checkpoints of one with other options or data, or another
+                process works in it.
         """
         described = json.loads(json.dumps({"options": options, "dataset": dataset or {}}))
         self._refuse_strangers(described)
@@ -62,7 +63,7 @@ class RunFolder:
             # Once more, under the lock: another process may have begun here in between.
             self._refuse_strangers(described)
             self._describe = described
-            if not self.run_file.exists():
+            if not self.last.exists():
                 self._write_run({})
             yield self
 
@@ -70,6 +71,8 @@ class RunFolder:
         if not self.run_file.exists():
             if self.directory.exists() and any(path.name != ".lock" for path in self.directory.iterdir()):
                 raise DataError(f"{self.directory} exists and holds no run (no run.json); choose another output folder")
+            return
+        if not self.last.exists():  # broken off before its first checkpoint: nothing to mix up
             return
         try:
             there = json.loads(self.run_file.read_text(encoding="utf-8"))
