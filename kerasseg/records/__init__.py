@@ -5,22 +5,41 @@
 
 `write` makes such a folder, `read` gives it back as NumPy arrays, `parse` decodes one record inside a `tf.data`
 graph, `read_files` reads record files without a `dataset.json`: TensorFlow's DeepLab scripts make such, and the
-original DeepLab-v3 project. `tfrecords/README.md` describes the format for other programs.
+original DeepLab-v3 project. `read_image`, `read_mask`, `read_labels`, `read_pages` and `read_sbd` read source files;
+`instance_targets` makes class masks of cells. `tfrecords/README.md` describes the format for other programs.
 """
 
-from kerasseg.records._example import WEIGHT_SCALE, Example
+from kerasseg.records._example import MAX_WEIGHT, WEIGHT_SCALE, Example
+from kerasseg.records._images import SUFFIXES, SourceImage, image_channels, read_image, read_pages
+from kerasseg.records._masks import read_labels, read_mask, read_sbd, relabel
 from kerasseg.records._parse import decode_image, parse
-from kerasseg.records._read import from_record, read, read_files, shard_paths
+from kerasseg.records._read import from_record, read, read_files, serialized_records, shard_paths
+from kerasseg.records._targets import TARGETS, components, instance_targets, touching
 from kerasseg.records._write import write
 
 __all__ = [
+    "MAX_WEIGHT",
+    "SUFFIXES",
+    "TARGETS",
     "WEIGHT_SCALE",
     "Example",
+    "SourceImage",
+    "components",
     "decode_image",
     "from_record",
+    "image_channels",
+    "instance_targets",
     "parse",
     "read",
     "read_files",
+    "read_image",
+    "read_labels",
+    "read_mask",
+    "read_pages",
+    "read_sbd",
+    "relabel",
+    "serialized_records",
     "shard_paths",
+    "touching",
     "write",
 ]

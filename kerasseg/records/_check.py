@@ -28,8 +28,8 @@ def check(example: Example, spec: DatasetSpec) -> np.ndarray:
             continue
         if array.shape != image.shape[:2]:
             raise DataError(
-                f"{label}: the {name} is {_size(array)} pixels, but the image {_size(image)}; each image needs a {name} "
-                "of its own size (was one of them resized, or do they belong to different images?)"
+                f"{label}: the {name} is {_size(array)} pixels, but the image {_size(image)}; each image needs a "
+                f"{name} of its own size (was one of them resized, or do they belong to different images?)"
             )
         if array.dtype != dtype:
             raise DataError(f"{label}: expected a {name} of type {np.dtype(dtype)}, received {array.dtype}")

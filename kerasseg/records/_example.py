@@ -12,6 +12,7 @@ WEIGHT_SCALE = 1024
 """A stored weight is `round(weight * WEIGHT_SCALE)` in 16 bits: 0 to 63.999 in steps of 0.001."""
 
 MAX_WEIGHT = 65535 / WEIGHT_SCALE
+"""The largest weight that a record can hold."""
 
 BIT_DEPTHS = {"uint8": 8, "uint16": 16, "float32": 32}
 """Of an image's dtype."""

@@ -1,0 +1,223 @@
+"""Reading source images of any common format as they are: 8 and 16 bits, one to many channels, nothing padded."""
+
+import io
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import tensorflow as tf
+import tifffile
+from PIL import Image, UnidentifiedImageError
+
+from kerasseg.records._parse import decode_image
+from kerasseg.spec import DataError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".ppm", ".pgm")
+"""Of files that count as images when a folder is listed."""
+
+_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+# PNG colour type: channels without alpha. Type 3, palette, decodes to its colours.
+_PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 1, 6: 3}
+
+
+class SourceImage(NamedTuple):
+    """An image file's pixels, and the file itself where a record can hold it untouched.
+
+    Attributes:
+        image: uint8, uint16 or float32 [H, W, C], RGB.
+        data: The bytes of a JPEG or PNG file that decode to `image`; None where they do not.
+        format: `"jpeg"` or `"png"` with `data`.
+    """
+
+    image: np.ndarray
+    data: bytes | None = None
+    format: str | None = None
+
+
+def read_image(path, channels: int | None = None) -> SourceImage:
+    """Reads an image file: JPEG, PNG, TIFF, or whatever Pillow knows.
+
+    Orientation notes of cameras (EXIF) are not applied, as no reader of masks applies them.
+
+    Args:
+        path: The file.
+        channels: C to give. Default: as in the file, without an alpha channel. Grey becomes 3 equal channels where 3
+            are asked for; colour becomes grey (Rec. 601) where 1 is.
+
+    Raises:
+        DataError: The file is missing, cut short, damaged, no image, or of another number of channels.
+    """
+    data = read_bytes(path)
+    if data[:2] == b"\xff\xd8":
+        return _read_encoded(path, data, "jpeg", channels)
+    if data[:8] == _PNG_MAGIC:
+        return _read_encoded(path, data, "png", channels)
+    array = _read_tiff(path, data) if data[:4] in _TIFF_MAGIC else _read_with_pillow(path, data)
+    return SourceImage(_as_stored(_with_channels(array, channels, path), path))
+
+
+def image_channels(path) -> int:
+    """Returns C of an image file without its alpha channel, from the header where that tells it."""
+    with open(path, "rb") as file:
+        head = file.read(32)
+    if head[:8] == _PNG_MAGIC and len(head) > 25:
+        return _PNG_CHANNELS.get(head[25], 3)
+    if head[:2] == b"\xff\xd8":
+        try:
+            with Image.open(path) as image:
+                return 1 if image.mode == "L" else 3
+        except (OSError, SyntaxError) as error:
+            raise _damaged(path, error) from error
+    return read_image(path).image.shape[2]
+
+
+def read_bytes(path) -> bytes:
+    """Returns a file's content; raises `DataError` where it is missing or empty."""
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"{path} is missing; complete the data set, or leave this image out of its list")
+    data = path.read_bytes()
+    if not data:
+        raise DataError(f"{path} is empty; fetch it again")
+    return data
+
+
+def read_pages(path) -> np.ndarray:
+    """Returns all pages of a multi-page TIFF, [N, H, W] or [N, H, W, C]; N = 1 for a single picture.
+
+    Raises:
+        DataError: It is no TIFF, damaged, or its pages differ in size.
+    """
+    data = read_bytes(path)
+    if data[:4] not in _TIFF_MAGIC:
+        raise DataError(f"{path} is no TIFF file; expected a multi-page TIFF")
+    try:
+        with tifffile.TiffFile(io.BytesIO(data)) as file:
+            return np.stack([page.asarray() for page in file.pages])
+    except ValueError as error:
+        if "imagecodecs" not in str(error):
+            raise _damaged(path, error) from error
+    except Exception as error:
+        raise _damaged(path, error) from error
+    # LZW and others, for which tifffile wants a further package; OpenCV's libtiff has them.
+    try:
+        read, pages = cv2.imdecodemulti(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        if not read or not pages:
+            raise DataError(f"{path} is damaged or cut short (no page decodes); fetch it again")
+        return np.stack([cv2.cvtColor(p, cv2.COLOR_BGR2RGB) if p.ndim == 3 else p for p in pages])
+    except (cv2.error, ValueError) as error:
+        raise _damaged(path, error) from error
+
+
+def _read_encoded(path, data, form, channels) -> SourceImage:
+    native, bits, has_alpha = _header(path, data, form)
+    count = channels or native
+    # What the decoder itself turns into what is asked for can be stored as it is.
+    direct = count == native or (native, count) == (1, 3) or (has_alpha and count == native + 1)
+    try:
+        if direct:
+            return SourceImage(decode_image(data, count, bits).numpy(), data, form)
+        array = decode_image(data, native, bits).numpy()
+    except tf.errors.OpError as error:
+        if "does not match" in str(error) or "shape" in str(error).lower():
+            raise _wrong_channels(path, native, count) from error
+        raise DataError(
+            f"{path} is damaged or cut short (it does not decode as {form.upper()}); fetch it again"
+        ) from error
+    return SourceImage(_with_channels(array, count, path))
+
+
+def _header(path, data, form) -> tuple[int, int, bool]:
+    """Returns channels without alpha, bits per channel, and whether there is an alpha channel."""
+    if form == "png":
+        if len(data) < 33 or data[12:16] != b"IHDR" or data[25] not in _PNG_CHANNELS:
+            raise DataError(f"{path} is damaged or cut short (no PNG header); fetch it again")
+        return _PNG_CHANNELS[data[25]], 16 if data[24] == 16 else 8, data[25] in (4, 6)
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return (1 if image.mode == "L" else 3), 8, False
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise _damaged(path, error) from error
+
+
+def _read_tiff(path, data) -> np.ndarray:
+    """Returns [H, W, C] of a TIFF with one picture; channels may be samples of a page or pages of an image series."""
+    try:
+        with tifffile.TiffFile(io.BytesIO(data)) as file:
+            series, page = file.series[0], file.pages[0]
+            axes, shape, page_count = series.axes, series.shape, len(file.pages)
+            samples, alpha = page.samplesperpixel, any(int(v) in (1, 2) for v in page.extrasamples)
+            is_rgb = int(page.photometric) == 2
+    except Exception as error:
+        raise _damaged(path, error) from error
+    if page_count > 1 and axes != "CYX":
+        raise DataError(
+            f"{path} holds {page_count} pages (axes {axes}, shape {shape}); expected one picture: split it into "
+            "single files, or use a layout that takes stacks (convert_cells.py --layout isbi2012)"
+        )
+    pages = read_pages(path)
+    if page_count > 1:
+        return np.moveaxis(pages, 0, -1)  # "CYX": each page a channel
+    array = pages[0]
+    if axes == "SYX":
+        array = np.moveaxis(array, 0, -1)
+    if array.ndim == 2:
+        array = array[..., None]
+    return array[..., :3] if is_rgb and alpha and samples == 4 else array
+
+
+def _read_with_pillow(path, data) -> np.ndarray:
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            image.load()
+            if image.mode in ("1", "LA", "La"):
+                image = image.convert("L")
+            elif image.mode not in ("L", "RGB", "I;16"):
+                image = image.convert("RGB")
+            array = np.asarray(image)
+    except UnidentifiedImageError as error:
+        raise DataError(
+            f"{path} is no picture that can be read; expected JPEG, PNG or TIFF (a volume, such as NIfTI or "
+            "DICOM, has to be cut into slices first)"
+        ) from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise _damaged(path, error) from error
+    return array if array.ndim == 3 else array[..., None]
+
+
+def _with_channels(array: np.ndarray, channels: int | None, path) -> np.ndarray:
+    count = array.shape[2]
+    if channels is None or count == channels:
+        return array
+    if (count, channels) == (1, 3):
+        return np.repeat(array, 3, axis=2)
+    if (count, channels) == (3, 1):
+        grey = array @ np.array([0.299, 0.587, 0.114])
+        return (grey if array.dtype.kind == "f" else np.rint(grey)).astype(array.dtype)[..., None]
+    raise _wrong_channels(path, count, channels)
+
+
+def _as_stored(array: np.ndarray, path) -> np.ndarray:
+    """Returns uint8 and uint16 as they are, wider integers as uint16 where they fit; all else, or C > 4, as float32."""
+    if array.dtype == bool:
+        array = array.astype(np.uint8) * 255
+    if array.dtype.kind in "iu" and array.dtype not in (np.uint8, np.uint16):
+        if array.min() < 0 or array.max() > 65535:
+            return array.astype(np.float32)
+        array = array.astype(np.uint16)
+    if array.dtype.kind not in "iuf":
+        raise DataError(f"{path} holds values of type {array.dtype}; expected integers or floating point")
+    if array.dtype.kind == "f" or array.shape[2] > 4:
+        scale = 257 if array.dtype == np.uint16 else 1  # raw float32 is 0-255, as batches are
+        return array.astype(np.float32) / np.float32(scale)
+    return np.ascontiguousarray(array)
+
+
+def _wrong_channels(path, found, expected) -> DataError:
+    return DataError(f"{path} has {found} channels; expected {expected} (choose what to store with --channels)")
+
+
+def _damaged(path, error: Exception) -> DataError:
+    return DataError(f"{path} is damaged or cut short ({error}); fetch it again")

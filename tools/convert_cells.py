@@ -1,0 +1,166 @@
+"""Convert cell images with instance labels to records for training.
+
+    python tools/convert_cells.py --layout isbi2012 --input isbi2012 --output tfrecords/isbi2012
+    python tools/convert_cells.py --layout ctc --input DIC-C2DH-HeLa --output tfrecords/hela --border-weights
+    python tools/convert_cells.py --layout dsb2018 --input stage1_train --output tfrecords/dsb2018
+    python tools/convert_cells.py --layout pairs --input my_cells --output tfrecords/my_cells
+
+Layouts: isbi2012 = train/image/N.png with train/label/N.png, or train-volume*.tif with train-labels*.tif (a folder,
+or the volume itself); ctc = one data set of the Cell Tracking Challenge, 01/tNNN.tif with 01_GT/SEG and 01_ST/SEG;
+dsb2018 = a stage1 folder, ID/images/ID.png with ID/masks/*.png; pairs = images/NAME.* with masks/NAME.* that hold
+instance numbers (or 0 and 255).
+
+Instance numbers are kept beside the class mask. In the class mask touching cells are parted by a ridge of background,
+as U-Net's authors do (--targets ridge); `rim` marks each cell's outermost pixels as a class of their own, `semantic`
+does neither. ISBI 2012 has no touching cells: its mask stays as it is.
+
+Gold truth of the Cell Tracking Challenge labels only some cells in some frames. Cells that silver truth has and gold
+truth lacks are 255, ignored; without silver truth, a tracking marker outside every labelled cell makes all that is
+unlabelled 255; with neither, a frame counts as complete (--partial background: never 255).
+"""
+
+import _cli
+
+# isort: split
+from pathlib import Path
+
+import _convert
+
+from kerasseg.spec import DataError, DatasetSpec
+
+LAYOUTS = ("isbi2012", "ctc", "dsb2018", "pairs")
+
+
+def main(arguments=None):
+    parser = _cli.parser(__doc__)
+    parser.add_argument("--layout", required=True, choices=LAYOUTS, help="how the data lie on disk")
+    parser.add_argument("--input", required=True, type=Path, help="the data set's folder")
+    _convert.add_output_options(parser)
+    parser.add_argument(
+        "--targets", choices=("ridge", "rim", "semantic"), help="class mask (default: ridge, ISBI: semantic)"
+    )
+    parser.add_argument("--border-weights", action="store_true", help="store U-Net's weight map")
+    parser.add_argument("--w0", type=float, default=10, help="height of the border term of --border-weights")
+    parser.add_argument("--sigma", type=float, default=5, help="width of the border term, pixels")
+    parser.add_argument(
+        "--val-share", type=_convert.share, default=0.2, help="share kept for validation; ISBI: last slices"
+    )
+    parser.add_argument("--val-sequences", help="ctc: keep these films for validation instead (02 or 02,03)")
+    parser.add_argument("--seed", type=int, default=0, help="of the split")
+    parser.add_argument(
+        "--channels", type=int, choices=(1, 2, 3, 4), help="to store (default: as found, colour if any is)"
+    )
+    parser.add_argument("--annotations", choices=("both", "gt", "st"), default="both", help="ctc: gold, silver truth")
+    parser.add_argument("--partial", choices=("ignore", "background"), default="ignore", help="ctc: what is unlabelled")
+    options = parser.parse_args(arguments)
+
+    import _cell_layouts
+
+    if not options.input.exists():
+        raise DataError(f"{options.input} does not exist; expected a data set of the layout {options.layout}")
+    more = (options.annotations, options.partial) if options.layout == "ctc" else ()
+    images = getattr(_cell_layouts, options.layout)(options.input, *more)
+    targets = options.targets or ("semantic" if options.layout == "isbi2012" else "ridge")
+    channels, bit_depth = _pixel_format(options, images)
+    spec = DatasetSpec(
+        name=_convert.name_of(options.output),
+        class_names=_class_names(options.layout, targets),
+        channels=channels,
+        bit_depth=bit_depth,
+        notes=_notes(options, targets),
+    )
+    splits = {
+        name: [_maker(image, targets, channels, options) for image in part]
+        for name, part in _split(images, options).items()
+    }
+    _convert.write(options, spec, splits)
+
+
+def _pixel_format(options, images) -> tuple[int, int]:
+    """Returns channels and bits of the data set, by its first image; DSB 2018 mixes grey and colour."""
+    channels = options.channels or (3 if options.layout == "dsb2018" else None)
+    image = images[0].read(channels)[0].image
+    return image.shape[2], {"uint8": 8, "uint16": 16, "float32": 32}[image.dtype.name]
+
+
+def _class_names(layout: str, targets: str) -> tuple[str, ...]:
+    from kerasseg.records import TARGETS
+
+    return ("membrane", "cell") if (layout, targets) == ("isbi2012", "semantic") else TARGETS[targets]
+
+
+def _split(images: list, options) -> dict[str, list]:
+    if options.val_sequences:
+        wanted = set(options.val_sequences.split(","))
+        there = sorted({image.sequence for image in images})
+        if not wanted < set(there):
+            raise DataError(
+                f"--val-sequences {options.val_sequences}: the sequences are {', '.join(there)}; name some, not all"
+            )
+        return {
+            "train": [image for image in images if image.sequence not in wanted],
+            "val": [image for image in images if image.sequence in wanted],
+        }
+    if options.layout == "isbi2012" and options.val_share:
+        count = max(1, round(len(images) * options.val_share))  # neighbouring slices are alike: the last ones together
+        if count >= len(images):
+            raise DataError(f"{options.input} has {len(images)} slices; too few for --val-share {options.val_share}")
+        return {"train": images[:-count], "val": images[-count:]}
+    return _convert.seeded_split(images, options.val_share, options.seed)
+
+
+def _notes(options, targets: str) -> dict:
+    notes = {
+        "tool": "convert_cells.py",
+        "layout": options.layout,
+        "targets": targets,
+        "val_share": options.val_share,
+        "seed": options.seed,
+    }
+    if options.layout == "ctc":
+        notes |= {
+            "annotations": options.annotations,
+            "partial": options.partial,
+            "val_sequences": options.val_sequences,
+        }
+    if options.border_weights:
+        notes |= {"border_weights": {"w0": options.w0, "sigma": options.sigma}}
+    return notes
+
+
+def _maker(cells, targets: str, channels: int, options):
+    """Returns a function that reads one image and makes its class mask and weights; called in a worker thread."""
+    import numpy as np
+
+    from kerasseg import augment, records
+
+    def make() -> records.Example:
+        source, instances, unknown = cells.read(channels)
+        if instances.min() < 0 or instances.max() > 65535:
+            raise DataError(f"{cells.key} ({cells.source}): instance numbers must lie between 0 and 65535")
+        mask = records.instance_targets(instances, targets)
+        if unknown is not None:
+            if unknown.shape != mask.shape:
+                raise DataError(f"{cells.key} ({cells.source}): the labels of a frame differ in size")
+            mask[unknown] = 255
+        weight = None
+        if options.border_weights:
+            parted = np.where(records.touching(instances), 0, instances) if targets == "ridge" else instances
+            weight = augment.border_weights(parted, options.w0, options.sigma, mask=mask)
+            weight = np.minimum(weight, records.MAX_WEIGHT).astype(np.float32)
+        return records.Example(
+            key=cells.key,
+            image=source.image,
+            mask=mask,
+            instances=instances.astype(np.uint16),
+            weight=weight,
+            image_bytes=source.data,
+            image_format=source.format,
+            source=cells.source,
+        )
+
+    return make
+
+
+if __name__ == "__main__":
+    _cli.run(main)
