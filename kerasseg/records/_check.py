@@ -49,7 +49,8 @@ def _label_counts(example: Example, spec: DatasetSpec) -> np.ndarray:
         found = ", ".join(f"{v} ({counts[v]} pixels)" for v in illegal[:5]) + (", ..." if len(illegal) > 5 else "")
         raise DataError(
             f"{example.label}: the mask holds {found}; expected class ids 0 to {spec.num_classes - 1} or "
-            f"{spec.ignore_label} (ignored); check the list of classes, or map the labels (--map {illegal[0]}=...)"
+            f"{spec.ignore_label} (ignored); check the list of "
+            f"classes, or change labels while converting (--ignore {illegal[0]}, --map {illegal[0]}=...)"
         )
     return counts
 
