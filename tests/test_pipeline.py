@@ -1,0 +1,271 @@
+"""Batches from records: right values, right types, the same under a seed whatever the threads, every sample once."""
+
+import itertools
+import logging
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow import keras
+
+from kerasseg import records
+from kerasseg.pipeline import eval_images, presets, train_batches
+from kerasseg.spec import DataError, DatasetSpec
+
+
+def example(i, height=20, width=24, channels=3, dtype=np.uint8, weight=False):
+    """Image i: every pixel carries i in its first channel, so that a batch tells whom it holds."""
+    rng = np.random.default_rng(i)
+    limit = 1 if dtype == np.float32 else np.iinfo(dtype).max + 1
+    image = (rng.random((height, width, channels)) * limit).astype(dtype)
+    image[..., 0] = i
+    mask = rng.integers(0, 3, (height, width)).astype(np.uint8)
+    mask[0, 0] = 255
+    weights = np.where(mask == 255, 2, (mask + 1) / 4).astype(np.float32) if weight else None
+    return records.Example(key=f"im{i:02}", image=image, mask=mask, weight=weights)
+
+
+def write(directory, count=11, num_shards=3, **options):
+    channels = options.get("channels", 3)
+    depth = {"uint8": 8, "uint16": 16, "float32": 32}[np.dtype(options.get("dtype", np.uint8)).name]
+    spec = DatasetSpec(directory.name, ("background", "one", "two"), channels=channels, bit_depth=depth)
+    examples = [example(i, **options) for i in range(count)]
+    splits = {"train": examples, "val": examples[:3]}
+    records.write(directory, spec, splits, num_shards=num_shards, progress=False)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("data") / "small", weight=True)
+
+
+def take(number, *arguments, **options):
+    return [tuple(part.numpy() for part in batch) for batch in train_batches(*arguments, **options).take(number)]
+
+
+def same(one, other):
+    return all((a == b).all() for x, y in zip(one, other, strict=True) for a, b in zip(x, y, strict=True))
+
+
+# --- what comes out ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("preset", presets.__all__)
+def test_batches_are_as_promised(data_dir, preset):
+    data = train_batches(data_dir, "train", 4, (16, 18), preset=preset, seed=0)
+    assert data.element_spec == (tf.TensorSpec((4, 16, 18, 3), tf.float32), tf.TensorSpec((4, 16, 18), tf.int32))
+    for image, mask in data.take(5):
+        assert 0 <= image.numpy().min() <= image.numpy().max() <= 255
+        assert set(np.unique(mask)) <= {0, 1, 2, 255}
+
+
+def test_none_gives_the_stored_pixels(data_dir):
+    stored = {e.image[0, 0, 0]: e for e in records.read(data_dir, "train")}
+    for image, mask, weight in take(4, data_dir, "train", 3, (10, 12), preset="none", weights=True):
+        for i in range(3):
+            truth = stored[int(image[i, 0, 0, 0])]
+            np.testing.assert_array_equal(image[i], truth.image[5:15, 6:18])
+            np.testing.assert_array_equal(mask[i], truth.mask[5:15, 6:18])
+            np.testing.assert_array_equal(weight[i], truth.weight[5:15, 6:18])
+            assert (image.dtype, mask.dtype, weight.dtype) == (np.float32, np.int32, np.float32)
+
+
+def test_weights_move_with_the_mask(data_dir):
+    for _, mask, weight in take(6, data_dir, "train", 4, 40, seed=1, weights=True):
+        np.testing.assert_array_equal(weight[mask != 255], (mask[mask != 255] + 1) / 4)
+        assert set(np.unique(weight[mask == 255])) <= {0, 2}  # padded, or stored so
+
+
+@pytest.mark.parametrize(
+    ("channels", "dtype", "scale"), [(1, np.uint8, 1), (2, np.uint8, 1), (1, np.uint16, 257), (5, np.float32, 1)]
+)
+def test_any_channels_and_bits(tmp_path, channels, dtype, scale):
+    data_dir = write(tmp_path / "x", count=3, channels=channels, dtype=dtype)
+    stored = {e.key.encode(): e for e in records.read(data_dir, "val")}
+    for image, mask, key in eval_images(data_dir, "val", keys=True):
+        truth = stored[key.numpy()[0]]
+        np.testing.assert_allclose(image[0], truth.image.astype(np.float64) / scale, rtol=1e-6)
+        np.testing.assert_array_equal(mask[0], truth.mask)
+    for preset in presets.__all__:
+        image, _ = take(1, data_dir, "train", 2, 16, preset=preset)[0]
+        assert image.shape == (2, 16, 16, channels)
+        assert np.isfinite(image).all()
+
+
+def test_eval_images_come_whole_once_and_in_order(data_dir):
+    data = eval_images(data_dir, "train", keys=True)
+    assert data.cardinality() == 11
+    keys = []
+    for image, mask, key in data:
+        assert image.shape == (1, 20, 24, 3)
+        assert mask.dtype == tf.int32
+        assert image.numpy()[0, 0, 0, 0] == int(key.numpy()[0][2:])
+        keys.append(key.numpy()[0])
+    assert keys == [e.key.encode() for e in records.read(data_dir, "train")]
+    assert len(next(iter(eval_images(data_dir, "val")))) == 2
+
+
+# --- order and determinism --------------------------------------------------------------------------------------------
+
+
+def members(batches):
+    return [int(i) for batch in batches for i in batch[0][:, 0, 0, 0]]
+
+
+def test_every_sample_once_an_epoch_in_another_order_each(data_dir):
+    drawn = members(take(11 * 4, data_dir, "train", 1, 8, preset="none", seed=3))
+    epochs = [drawn[i : i + 11] for i in range(0, 44, 11)]
+    assert all(sorted(epoch) == list(range(11)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == 4
+    blocks = members(take(11, data_dir, "train", 1, 8, preset="none", seed=3, shuffle_block=4))
+    assert sorted(blocks) == list(range(11))
+
+
+@pytest.mark.parametrize("preset", ["deeplab_paper", "cells"])
+def test_a_seed_decides_everything_whatever_the_threads_and_the_global_seed(data_dir, preset):
+    one = take(12, data_dir, "train", 3, 16, preset=preset, seed=5, num_parallel=1)
+    tf.random.set_seed(99)
+    dataset = train_batches(data_dir, "train", 3, 16, preset=preset, seed=5, num_parallel=7)
+    list(itertools.islice(dataset, 5))  # an iterator that is given up, having read ahead
+    again = [tuple(part.numpy() for part in batch) for batch in dataset.take(12)]
+    assert same(one, again)
+    assert not same(one, take(12, data_dir, "train", 3, 16, preset=preset, seed=6))
+    assert not same(take(2, data_dir, "train", 3, 16), take(2, data_dir, "train", 3, 16)), "no seed: another each time"
+
+
+def test_one_core_gives_the_same_batches(data_dir):
+    options = tf.data.Options()
+    options.threading.private_threadpool_size = 1
+    options.threading.max_intra_op_parallelism = 1
+    options.autotune.enabled = False
+    data = train_batches(data_dir, "train", 3, 16, seed=5).with_options(options)
+    narrow = [tuple(part.numpy() for part in batch) for batch in data.take(12)]
+    assert same(narrow, take(12, data_dir, "train", 3, 16, seed=5))
+
+
+def test_a_resumed_run_begins_at_its_epoch(data_dir):
+    whole = take(22, data_dir, "train", 1, 16, seed=2)
+    assert same(whole[11:], take(11, data_dir, "train", 1, 16, seed=2, first_epoch=1))
+
+
+def test_every_sample_of_every_epoch_has_a_seed_of_its_own(data_dir):
+    def shows_its_seed(sample, seed, crop_size):
+        image = tf.fill([*crop_size, 3], tf.random.stateless_uniform([], seed))
+        return {"image": image, "mask": tf.zeros(crop_size, tf.uint8)}
+
+    drawn = [image.max() for image, _ in take(66, data_dir, "train", 1, 2, preset=shows_its_seed, seed=2)]
+    assert len(set(drawn)) == 66
+
+
+# --- beside Keras and tf.distribute -----------------------------------------------------------------------------------
+
+
+def test_fit_and_a_preset_of_ones_own(data_dir):
+    def upper_left(sample, seed, crop_size):
+        height, width = crop_size
+        return {"image": sample["image"][:height, :width], "mask": sample["mask"][:height, :width]}
+
+    model = keras.Sequential([keras.Input((None, None, 3)), keras.layers.Conv2D(256, 1)])
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    data = train_batches(data_dir, "train", 2, (8, 9), preset=upper_left)
+    history = model.fit(data, steps_per_epoch=2, epochs=2, shuffle=False, verbose=0)
+    assert len(history.history["loss"]) == 2
+
+
+def test_automatic_sharding_deals_out_epochs(data_dir):
+    """What each of two workers gets, by the operation that tf.distribute puts into their datasets."""
+    from tensorflow.python.data.experimental.ops import distribute
+
+    whole = members(take(44, data_dir, "train", 1, 8, preset="none", seed=3))
+    for worker in range(2):
+        data = train_batches(data_dir, "train", 1, 8, preset="none", seed=3)
+        shard = distribute._AutoShardDataset(data, num_workers=2, index=worker)
+        got = members([tuple(part.numpy() for part in batch) for batch in shard.take(22)])
+        assert got == whole[11 * worker : 11 * (worker + 1)] + whole[11 * (worker + 2) : 11 * (worker + 3)]
+
+
+def test_two_replicas_share_a_batch_without_warnings(data_dir, caplog):
+    cpus = tf.config.list_logical_devices("CPU")
+    devices = [device.name for device in cpus[:2]]  # two where another test has made them
+    strategy = tf.distribute.MirroredStrategy(devices)
+    single = take(1, data_dir, "train", 4, 8, seed=1)[0][0]
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, "tensorflow"):
+        data = strategy.experimental_distribute_dataset(train_batches(data_dir, "train", 4, 8, seed=1))
+        image, _ = next(iter(data))
+        parts = strategy.experimental_local_results(image)
+    np.testing.assert_array_equal(np.concatenate([part.numpy() for part in parts]), single)
+    assert not [r for r in caplog.records if "shard" in r.getMessage().lower()]
+
+
+# --- bad input --------------------------------------------------------------------------------------------------------
+
+
+def broken(data_dir, tmp_path, change):
+    copy = tmp_path / "copy"
+    shutil.copytree(data_dir, copy)
+    path = next(iter(records.shard_paths(copy, "train")))
+    change(path)
+    return copy, path
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda path: path.unlink(), "{path} is missing"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-9]), "{path}: record 2 is cut off or damaged"),
+        (lambda path: path.write_bytes(b"no records"), "{path}: record 0 is cut off or damaged"),
+        (lambda path: path.write_bytes(b""), "split 'train' holds 8 records, expected 11"),
+    ],
+)
+def test_a_missing_or_damaged_file_is_named_before_training(data_dir, tmp_path, change, message):
+    copy, path = broken(data_dir, tmp_path, change)
+    with pytest.raises(DataError) as error:
+        train_batches(copy, "train", 2, 8)
+    assert message.format(path=path) in str(error.value)
+    assert "convert the data set again" in str(error.value)
+    with pytest.raises(DataError):
+        eval_images(copy, "train")
+
+
+def test_a_flipped_byte_is_noticed(data_dir, tmp_path):
+    def flip(path):
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(bytes(content))
+
+    copy, _ = broken(data_dir, tmp_path, flip)
+    with pytest.raises(tf.errors.DataLossError):
+        list(eval_images(copy, "train"))
+
+
+def test_faults_of_arguments_are_named(data_dir, tmp_path):
+    with pytest.raises(DataError, match="has no split 'test'; it has: train, val"):
+        train_batches(data_dir, "test", 2, 8)
+    with pytest.raises(DataError, match="is not a complete converted data set"):
+        eval_images(tmp_path, "val")
+    with pytest.raises(DataError, match="no weight maps; convert it again with --border-weights"):
+        train_batches(write(tmp_path / "plain", count=3), "train", 2, 8, weights=True)
+    with pytest.raises(ValueError, match="one of cells, deeplab_original, deeplab_paper, none, received 'deeplab'"):
+        train_batches(data_dir, "train", 2, 8, preset="deeplab")
+    with pytest.raises(ValueError, match=r"height, width\), at least 1, received \(8, 0\)"):
+        train_batches(data_dir, "train", 2, (8, 0))
+    with pytest.raises(ValueError, match="at least 1 and first_epoch of at least 0, received 0, 1000 and 0"):
+        train_batches(data_dir, "train", 0, 8)
+    with pytest.raises(ValueError, match="seed of at least 0, received -1"):
+        train_batches(data_dir, "train", 1, 8, seed=-1)
+
+
+def test_real_records_of_the_original_project(oracle, tmp_path):
+    """Its raw records are read as they are: only a `dataset.json` has to say what they hold."""
+    from kerasseg.spec import SplitSpec
+
+    shutil.copy(oracle / "data/three.tfrecord", tmp_path)
+    decoded = np.load(oracle / "data/three_decoded.npz")
+    split = SplitSpec(3, ("three.tfrecord",), (0,) * 21)
+    DatasetSpec("three", tuple(f"class{i}" for i in range(21)), splits={"val": split}).save(tmp_path)
+    for i, (image, mask) in enumerate(eval_images(tmp_path, "val")):
+        np.testing.assert_array_equal(image[0], decoded[f"rec{i}_image"])
+        np.testing.assert_array_equal(mask[0], decoded[f"rec{i}_annotation"][..., 0])
