@@ -131,6 +131,6 @@ def test_the_loss_falls_on_the_centre_of_a_whole_mask():
     model = unet(2, filters=4, input_shape=(None, None, 1), dropout=0)
     image = np.random.default_rng(0).uniform(0, 255, (2, 188, 188, 1)).astype(np.float32)
     mask = (image[..., 0] > 128).astype(np.int32)
-    model.compile(keras.optimizers.Adam(1e-2), CrossEntropy())
-    losses = [float(model.train_on_batch(image, mask)) for _ in range(3)]
-    assert losses[-1] < losses[0]
+    model.compile(keras.optimizers.Adam(1e-3), CrossEntropy())
+    losses = [float(model.train_on_batch(image, mask)) for _ in range(10)]
+    assert losses[-1] < 0.98 * losses[0]
