@@ -4,6 +4,7 @@ import itertools
 import logging
 import shutil
 
+import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -269,3 +270,26 @@ def test_real_records_of_the_original_project(oracle, tmp_path):
     for i, (image, mask) in enumerate(eval_images(tmp_path, "val")):
         np.testing.assert_array_equal(image[0], decoded[f"rec{i}_image"])
         np.testing.assert_array_equal(mask[0], decoded[f"rec{i}_annotation"][..., 0])
+
+
+# --- the sheet --------------------------------------------------------------------------------------------------------
+
+
+def test_show_batches_draws_a_sheet(data_dir, tmp_path, capsys):
+    import show_batches
+
+    sheets = []
+    for name in ("one.png", "two.png"):
+        path = tmp_path / name
+        show_batches.main(
+            ["--data", str(data_dir), "--crop-size", "30", "40", "--num-images", "5", "--output", str(path)]
+        )
+        sheets.append(path.read_bytes())
+    assert sheets[0] == sheets[1]
+    assert cv2.imread(str(path)).std() > 10
+    assert capsys.readouterr().out.endswith(f"5 images in {path}\n")
+    with pytest.raises(SystemExit):
+        show_batches.main(["--data", str(data_dir), "--preset", "nothing", "--output", str(path)])
+    assert "--preset: expected one of cells" in capsys.readouterr().err
+    with pytest.raises(DataError, match="is no folder; make it"):
+        show_batches.main(["--data", str(data_dir), "--output", str(tmp_path / "no" / "x.png")])
