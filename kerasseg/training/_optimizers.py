@@ -97,4 +97,4 @@ def optimizer(
 def current_rate(optimizer: keras.optimizers.Optimizer) -> float:
     """Returns the learning rate of the next step."""
     rate = optimizer.learning_rate
-    return float(rate(optimizer.iterations) if callable(rate) else rate)
+    return float(tf.convert_to_tensor(rate(optimizer.iterations) if callable(rate) else rate))

@@ -1,0 +1,334 @@
+"""Schedules, optimisers, run folder, validation and the loop, on data made up here."""
+
+import csv
+import json
+import zipfile
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow import keras
+
+from kerasseg import training
+from kerasseg.layers import LegalInputSize
+from kerasseg.losses import CrossEntropy
+from kerasseg.metrics import confusion_matrix, scores
+from kerasseg.spec import DataError
+
+STEPS, EVERY = 10, 4
+
+
+def bright_and_dark(number=6, side=12, seed=0):
+    """Images whose left or right part is bright; class 1 where bright, the first row ignored."""
+    rng = np.random.default_rng(seed)
+    mask = np.zeros((number, side, side), np.int32)
+    for index, edge in enumerate(rng.integers(3, side - 3, number)):
+        mask[index, :, edge:] = 1
+    image = (mask[..., None] * 120 + rng.uniform(0, 100, (number, side, side, 3))).astype(np.float32)
+    mask[:, 0] = 255
+    return image, mask
+
+
+def batches():
+    return tf.data.Dataset.from_tensor_slices(bright_and_dark()).batch(2).repeat()
+
+
+def images():
+    return tf.data.Dataset.from_tensor_slices(bright_and_dark(seed=1)).batch(1)
+
+
+def small_model(optimizer="sgd", rate=0.05, steps=STEPS, **options):
+    keras.utils.set_random_seed(1)
+    image = keras.Input((None, None, 3))
+    x = keras.layers.Conv2D(4, 3, padding="same", activation="relu")(image / 255.0)
+    x = keras.layers.BatchNormalization(momentum=0.5)(x)
+    x = keras.layers.Dropout(0.3)(x)
+    model = keras.Model(image, keras.layers.Conv2D(2, 1)(x))
+    schedule = training.schedule("poly", rate, steps=steps)
+    training.compile(model, training.optimizer(optimizer, schedule, **options), CrossEntropy())
+    return model
+
+
+def train(directory, model=None, steps=STEPS, data=None, val_data=images, **options):
+    model = small_model() if model is None else model
+    with training.RunFolder(directory).open({"name": "test"}) as run:
+        options = {"validate_every": EVERY, "val_data": val_data and val_data(), "progress": False, **options}
+        state = training.fit(model, batches() if data is None else data, run, steps=steps, **options)
+    return model, state, run
+
+
+# Rates and optimisers
+
+
+def test_schedules_by_formula():
+    poly = training.schedule("poly", 0.5, steps=100)
+    cosine = training.schedule("cosine", 0.5, steps=100)
+    for step in (0, 1, 50, 99, 100, 120):
+        left = max(0, 1 - step / 100)
+        assert float(poly(step)) == pytest.approx(0.5 * left**0.9, abs=1e-6)
+        assert float(cosine(step)) == pytest.approx(0.25 * (1 + np.cos(np.pi * (1 - left))), abs=1e-6)
+    assert training.schedule("constant", 0.5, steps=100) == 0.5
+
+
+def test_bad_names_and_numbers_are_refused():
+    with pytest.raises(ValueError, match="'constant', 'poly' or 'cosine', received 'step'"):
+        training.schedule("step", 0.1, steps=10)
+    with pytest.raises(ValueError, match="must be positive, received 0 and 10"):
+        training.schedule("poly", 0, steps=10)
+    with pytest.raises(ValueError, match="'sgd' or 'adam', received 'lion'"):
+        training.optimizer("lion", 0.1)
+    with pytest.raises(ValueError, match="'l2' or 'decoupled', received 'both'"):
+        training.optimizer("sgd", 0.1, decay="both")
+
+
+def one_layer(optimizer):
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2), keras.layers.BatchNormalization()])
+    model.layers[0].bias.assign([1.0, -1.0])
+    model.compile(optimizer, "mse", jit_compile=False)
+    data = np.random.default_rng(0).normal(size=(8, 3)), np.random.default_rng(1).normal(size=(8, 2))
+    return model, data
+
+
+def test_l2_is_the_gradient_of_the_penalty_on_kernels_alone():
+    """Three steps of SGD with momentum, against the same written out, with the penalty in the loss."""
+    rate, momentum, l2 = 0.1, 0.9, 0.05
+    model, (x, y) = one_layer(training.optimizer("sgd", rate, momentum=momentum, weight_decay=l2))
+    by_hand, _ = one_layer("sgd")
+    velocity = [tf.zeros(v.shape) for v in by_hand.trainable_variables]
+    for _ in range(3):
+        model.train_on_batch(x, y)
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean((by_hand(x, training=True) - y) ** 2)
+            loss += l2 / 2 * tf.reduce_sum(tf.convert_to_tensor(by_hand.layers[0].kernel) ** 2)
+        variables = by_hand.trainable_variables
+        gradients = tape.gradient(loss, [getattr(v, "value", v) for v in variables])
+        velocity = [momentum * v - rate * g for v, g in zip(velocity, gradients, strict=True)]
+        for variable, change in zip(variables, velocity, strict=True):
+            variable.assign(variable + change)
+    for ours, expected in zip(model.trainable_variables, by_hand.trainable_variables, strict=True):
+        np.testing.assert_allclose(ours.numpy(), expected.numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_decoupled_decay_shrinks_kernels_by_rate_times_decay(name):
+    rate, decay = 0.1, 0.5
+    plain, data = one_layer(training.optimizer(name, rate))
+    decayed, _ = one_layer(training.optimizer(name, rate, weight_decay=decay, decay="decoupled"))
+    kernel = plain.layers[0].kernel.numpy()
+    for model in (plain, decayed):
+        model.train_on_batch(*data)
+    np.testing.assert_allclose(
+        decayed.layers[0].kernel.numpy(), plain.layers[0].kernel.numpy() - rate * decay * kernel, atol=1e-6
+    )
+    for ours, expected in zip(decayed.trainable_variables[1:], plain.trainable_variables[1:], strict=True):
+        np.testing.assert_array_equal(ours.numpy(), expected.numpy())
+
+
+def test_optimizers_round_trip_through_their_config():
+    again = keras.optimizers.deserialize(keras.optimizers.serialize(training.SGD(0.1, momentum=0.5, l2=0.01)))
+    assert (type(again), again.l2, again.momentum) == (training.SGD, 0.01, 0.5)
+
+
+def test_one_device_needs_no_mirrors():
+    assert training.strategy() is training.strategy()
+    assert training.strategy().num_replicas_in_sync == 1
+
+
+# The loop and its folder
+
+
+def test_a_run_learns_and_leaves_a_complete_folder(tmp_path):
+    model, state, run = train(tmp_path / "run", small_model(rate=0.3, steps=40), steps=40)
+    assert [row["step"] for row in state.history] == list(range(4, 41, 4))
+    assert state.history[-1]["loss"] < state.history[0]["loss"]
+    assert state.best["val_mean_iou"] > 0.7
+
+    best = keras.models.load_model(run.best, compile=False)
+    image, mask = bright_and_dark(seed=1)
+    counts = confusion_matrix(mask, best.predict(image, verbose=0).argmax(-1), 2)
+    assert scores(counts)["mean_iou"] == pytest.approx(state.best["val_mean_iou"], abs=1e-9)
+
+    last = keras.models.load_model(run.last, compile=False)
+    for ours, expected in zip(last.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, expected)
+    with open(run.log, encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["val_mean_iou"]) for row in rows] == [row["val_mean_iou"] for row in state.history]
+    described = json.loads(run.run_file.read_text())
+    assert described["options"] == {"name": "test"}
+    assert described["scores"]["best_mean_iou"] == state.best["val_mean_iou"]
+    assert described["scores"]["step"] == 40
+    assert {"kerasseg", "tensorflow", "keras"} <= set(described["versions"])
+    assert list(run.tensorboard.rglob("events.*"))
+    assert not list(run.directory.rglob("*partial*"))
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_resumed_run_ends_as_one_that_was_never_broken_off(tmp_path, optimizer):
+    """With dropout, momentum, a schedule and batch normalisation: all of it comes back, to the bit."""
+    whole, expected, _ = train(tmp_path / "whole", small_model(optimizer))
+
+    _, state, _ = train(tmp_path / "broken", small_model(optimizer), steps=2 * EVERY)
+    assert state.step == 2 * EVERY
+    again, state, _ = train(tmp_path / "broken", small_model(optimizer))
+    for ours, theirs in zip(again.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    for row in (*state.history, *expected.history):
+        row.pop("seconds")
+    assert state.history == expected.history
+
+
+def test_a_function_of_the_step_gives_the_batches(tmp_path):
+    asked = []
+
+    def from_step(step):
+        asked.append(step)
+        return batches().skip(step)
+
+    train(tmp_path, steps=EVERY, data=from_step)
+    _, state, _ = train(tmp_path, data=from_step)
+    assert asked == [0, EVERY]
+    assert state.step == STEPS
+
+
+def test_without_validation_only_the_last_checkpoint_is_kept(tmp_path):
+    _, state, run = train(tmp_path, val_data=None)
+    assert state.best is None
+    assert run.last.exists()
+    assert not run.best.exists()
+
+
+def test_progress_lines_in_a_log_file(tmp_path, capsys):
+    train(tmp_path, progress=True)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split()[1] for line in lines] == ["4/10", "8/10", "10/10"]
+    assert all("val mIoU 0." in line and line.endswith("left") for line in lines)
+
+
+def test_another_run_in_the_folder_is_refused(tmp_path):
+    train(tmp_path, steps=EVERY)
+    with (
+        pytest.raises(DataError, match="other options \\(name was 'test', is 'other'; rate was None, is 1\\)"),
+        training.RunFolder(tmp_path).open({"name": "other", "rate": 1}),
+    ):
+        pass
+    with (
+        pytest.raises(DataError, match="data set has been converted anew"),
+        training.RunFolder(tmp_path).open({"name": "test"}, {"classes": 3}),
+    ):
+        pass
+
+
+def test_a_run_without_a_checkpoint_may_change_its_options(tmp_path):
+    for name in ("first", "second"):
+        with training.RunFolder(tmp_path).open({"name": name}) as run:
+            assert json.loads(run.run_file.read_text())["options"] == {"name": name}
+
+
+def test_a_folder_of_other_things_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(DataError, match="holds no run"), training.RunFolder(tmp_path).open({}):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_two_processes_cannot_train_in_one_folder(tmp_path):
+    pytest.importorskip("fcntl")
+    with (
+        training.RunFolder(tmp_path).open({}),
+        pytest.raises(DataError, match="another process is training in"),
+        training.RunFolder(tmp_path).open({}),
+    ):
+        pass
+    with training.RunFolder(tmp_path).open({}):
+        pass
+
+
+def test_a_full_disk_does_not_cost_the_checkpoints(tmp_path, monkeypatch):
+    _, state, run = train(tmp_path, steps=EVERY)
+    before = run.last.read_bytes(), run.best.read_bytes()
+    model = small_model()
+    monkeypatch.setattr(model, "save", lambda path: (_ for _ in ()).throw(OSError("No space left on device")))
+    with pytest.raises(OSError, match="No space left"):
+        train(tmp_path, model)
+    assert (run.last.read_bytes(), run.best.read_bytes()) == before
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    _, _, run = train(tmp_path, steps=EVERY)
+    whole = run.last.read_bytes()
+    run.last.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"last\.keras cannot be resumed from .* put best\.keras in its place"):
+        train(tmp_path)
+    run.best.replace(run.last)
+    _, state, _ = train(tmp_path)
+    assert state.step == STEPS
+
+
+def test_checkpoints_are_ordinary_keras_files_with_the_state_inside(tmp_path):
+    _, state, run = train(tmp_path, steps=EVERY)
+    with zipfile.ZipFile(run.last) as archive:
+        assert json.loads(archive.read("training.json"))["step"] == EVERY
+    assert keras.models.load_model(run.last).optimizer.l2 == 0
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_checkpoint(tmp_path):
+    _, _, run = train(tmp_path, steps=EVERY)
+    before = run.last.read_bytes()
+    image, mask = bright_and_dark()
+    endless = tf.data.Dataset.from_tensors((image, mask, np.full(6, np.nan, np.float32))).repeat()
+    with pytest.raises(DataError, match=r"the loss is nan after step 8.*lower the learning rate"):
+        train(tmp_path, data=endless)
+    assert run.last.read_bytes() == before
+
+
+def test_labels_that_the_model_does_not_have_are_named(tmp_path):
+    image, mask = bright_and_dark()
+    endless = tf.data.Dataset.from_tensors((image, mask + 1)).repeat()
+    with pytest.raises(DataError, match=r"expected labels 0\.\.1 in the mask, or 255"):
+        train(tmp_path, data=endless)
+
+
+# Validation
+
+
+def test_validation_scores_images_of_any_size_as_one_set():
+    model = small_model()
+    sizes = ((7, 9), (12, 5), (20, 20))
+    rng = np.random.default_rng(0)
+    pairs = [(rng.uniform(0, 255, (1, *s, 3)).astype(np.float32), rng.integers(0, 2, (1, *s))) for s in sizes]
+
+    def elements():
+        yield from ((image, mask.astype(np.int32)) for image, mask in pairs)
+
+    signature = tf.TensorSpec([1, None, None, 3]), tf.TensorSpec([1, None, None], tf.int32)
+    result = training.Validation(model, tf.data.Dataset.from_generator(elements, output_signature=signature))()
+    counts = sum(confusion_matrix(mask, model(image).numpy().argmax(-1), 2) for image, mask in pairs)
+    assert result["val_mean_iou"] == pytest.approx(scores(counts)["mean_iou"], abs=1e-12)
+    losses = [float(CrossEntropy()(mask, model(image))) for image, mask in pairs]
+    assert result["val_loss"] == pytest.approx(np.mean(losses), rel=1e-5)
+
+
+def test_validation_mirrors_images_for_a_model_with_valid_padding():
+    """Borders of 2 pixels a side, sizes 4k + 1: every mask pixel is scored, from a mirrored image."""
+    image = keras.Input((None, None, 1))
+    x = LegalInputSize(4, 1, 5)(image)
+    model = keras.Model(image, keras.layers.Conv2D(2, 5)(x))
+    training.compile(model, training.optimizer("sgd", 0.1), CrossEntropy())
+    rng = np.random.default_rng(0)
+    picture = rng.uniform(0, 1, (1, 8, 13, 1)).astype(np.float32)
+    mask = rng.integers(0, 2, (1, 8, 13)).astype(np.int32)
+    result = training.Validation(model, tf.data.Dataset.from_tensors((picture, mask)))()
+    mirrored = np.pad(picture, ((0, 0), (2, 3), (2, 2), (0, 0)), mode="reflect")
+    assert mirrored.shape[1:3] == (13, 17)
+    logits = model(mirrored).numpy()[:, :8, :13]
+    expected = scores(confusion_matrix(mask, logits.argmax(-1), 2))["mean_iou"]
+    assert result["val_mean_iou"] == pytest.approx(expected, abs=1e-12)
+
+
+def test_curves_are_drawn(tmp_path):
+    history = [{"step": s, "loss": 1 / s, "mean_iou": 0.1, "val_loss": 1.0, "val_mean_iou": s / 9} for s in (1, 2, 3)]
+    path = tmp_path / "curves.png"
+    training.plot_curves(training.TrainingState(3, history), path)
+    assert path.read_bytes().startswith(b"\x89PNG")
