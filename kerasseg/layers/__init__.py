@@ -11,5 +11,17 @@ from kerasseg.layers._input_size import LegalInputSize
 from kerasseg.layers._norm import BatchNorm, make_norm
 from kerasseg.layers._normalize import Normalize
 from kerasseg.layers._resize import Resize
+from kerasseg.layers._size_rule import SizeRule, size_rules
 
-__all__ = ["ASPP", "AtrousConv2D", "BatchNorm", "CropLike", "LegalInputSize", "Normalize", "Resize", "make_norm"]
+__all__ = [
+    "ASPP",
+    "AtrousConv2D",
+    "BatchNorm",
+    "CropLike",
+    "LegalInputSize",
+    "Normalize",
+    "Resize",
+    "SizeRule",
+    "make_norm",
+    "size_rules",
+]

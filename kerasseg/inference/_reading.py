@@ -1,0 +1,113 @@
+"""Images of all kinds, brought into the form that models take."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import tifffile
+from PIL import Image
+
+from kerasseg.spec import DataError
+
+_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+# Weights of red, green and blue in grey: ITU-R BT.601, as in JPEG and Pillow.
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Reads an image file: JPEG, PNG, TIFF and what else Pillow reads.
+
+    Palettes are resolved, CMYK becomes RGB, an orientation in the file's metadata is ignored (as in training).
+
+    Args:
+        path: The file.
+
+    Returns:
+        [H, W, C] uint8, uint16 or float32, C = 1 for grey, 3 for RGB, more as the file has it.
+
+    Raises:
+        DataError: The file is missing, unreadable, cut short or not one image.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such file")
+    data = path.read_bytes()
+    try:
+        image = _tiff(data) if data[:4] in _TIFF_MAGIC else _decoded(data)
+    except Exception as error:  # Decoders raise whatever they like on damaged files.
+        reason = str(error) or type(error).__name__
+        reason = "not an image file that can be read" if "cannot identify" in reason else reason
+        raise DataError(f"{path}: cannot be read as an image ({reason})") from error
+    if image.ndim == 2:
+        image = image[..., None]
+    if image.ndim != 3 or not image.size:
+        raise DataError(f"{path}: expected one image [H, W] or [H, W, C], got an array of the shape {image.shape}")
+    return image
+
+
+def _tiff(data):
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        series = file.series[0]
+        image, axes = series.asarray(), series.axes
+    if image.ndim == 3 and axes[0] in "SC":  # Planes one after the other.
+        image = np.moveaxis(image, 0, 2)
+    return image if image.dtype in (np.uint8, np.uint16, bool) else image.astype(np.float32)
+
+
+def _decoded(data):
+    if data[:8] == _PNG_MAGIC and data[24] == 16 and data[25] != 0:
+        return _png_16_bit(data)
+    with Image.open(io.BytesIO(data)) as file:
+        file.load()
+        if file.mode in ("P", "PA"):
+            file = file.convert("RGBA" if "transparency" in file.info else "RGB")
+        elif file.mode not in ("L", "LA", "RGB", "RGBA", "I", "F") and not file.mode.startswith("I;16"):
+            file = file.convert("L" if file.mode == "1" else "RGB")
+        image = np.array(file)
+    return image.astype({"I": np.float32}.get(file.mode, image.dtype))
+
+
+def _png_16_bit(data):
+    """Pillow would keep the upper 8 bits of colour images only."""
+    import cv2
+
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if image is None:
+        raise ValueError("damaged PNG")
+    return image[..., [2, 1, 0, 3][: image.shape[2]]] if image.ndim == 3 else image
+
+
+def prepared(image: np.ndarray, channels: int) -> np.ndarray:
+    """Brings an image's values and channels into the form that a model takes.
+
+    Args:
+        image: [H, W] or [H, W, C]: uint8; uint16, scaled to 0-255; bool, to 0 and 255; float, taken as it is (0-255).
+        channels: What the model takes. Grey is repeated for three; of colour, the luma is taken for one; an alpha
+            channel is dropped.
+
+    Returns:
+        float32 [H, W, channels].
+
+    Raises:
+        ValueError: The array is no image, is not finite, or its channels do not fit the model.
+    """
+    image = np.asarray(image)
+    if image.ndim == 2:
+        image = image[..., None]
+    if image.ndim != 3 or not image.size or image.dtype.kind not in "uifb":
+        raise ValueError(f"expected an image [H, W] or [H, W, C] of numbers, got {image.dtype} of shape {image.shape}")
+    scale = {"uint16": 1 / 257, "bool": 255.0}.get(image.dtype.name, 1.0)
+    image = image.astype(np.float32) * np.float32(scale)
+    if not np.isfinite(image).all():
+        raise ValueError("the image holds values that are not finite (NaN or infinity)")
+    found = image.shape[2]
+    if found != channels and found in (2, 4) and channels in (1, 3):
+        image = image[..., : found - 1]
+    if image.shape[2] == 1 and channels == 3:
+        image = np.repeat(image, 3, axis=2)
+    elif image.shape[2] == 3 and channels == 1:
+        image = image @ _LUMA[:, None]
+    if image.shape[2] != channels:
+        raise ValueError(f"the model takes images of {channels} channels, got one of {found}")
+    return image

@@ -1,0 +1,82 @@
+"""From an image or a file to its mask in one call."""
+
+from pathlib import Path
+
+import numpy as np
+from tensorflow import keras
+
+import kerasseg.layers  # noqa: F401  (registers the layers of saved models)
+from kerasseg.inference._reading import prepared, read_image
+from kerasseg.inference._tiled import predict_tiled
+from kerasseg.spec import DataError
+
+
+def load_model(path: str | Path) -> keras.Model:
+    """Loads a model saved by Keras (`.keras`), for inference only.
+
+    Raises:
+        DataError: The file is missing or is not such a model.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such model file; expected one such as runs/NAME/best.keras")
+    try:
+        return keras.models.load_model(path, compile=False)
+    except Exception as error:  # Keras raises what the damaged part happens to raise: zipfile, json, h5py, its own.
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise DataError(f"{path}: cannot be loaded as a Keras model ({reason})") from error
+
+
+class Segmenter:
+    """A model that takes images of any size and kind.
+
+        mask = Segmenter("runs/cells/best.keras").segment("image.png")
+
+    Args:
+        model: A `keras.Model` from images to logits, or the path of a saved one.
+        tile_size, overlap, memory_budget, blend: As for `predict_tiled`.
+    Raises:
+        DataError: The model's file cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model | str | Path,
+        *,
+        tile_size: int | tuple[int, int] | None = None,
+        overlap: int | None = None,
+        memory_budget: int | None = None,
+        blend: str = "gaussian",
+    ):
+        self.model = model if isinstance(model, keras.Model) else load_model(model)
+        self._tiling = {"tile_size": tile_size, "overlap": overlap, "memory_budget": memory_budget, "blend": blend}
+
+    def logits(self, image: np.ndarray | str | Path) -> np.ndarray:
+        """Returns float32 [H, W, K] of an image.
+
+        Args:
+            image: [H, W] or [H, W, C], uint8 (0-255), uint16 (scaled to 0-255) or float (0-255), or a file's path.
+                Grey images are repeated for a model of colour ones, and the like: see `prepared`.
+        Raises:
+            DataError: The file cannot be read, or its channels do not fit the model.
+            ValueError: The array is no image, or its channels do not fit the model.
+        """
+        channels = self.model.input_shape[-1]
+        if not isinstance(image, (str, Path)):
+            return predict_tiled(self.model, prepared(image, channels), **self._tiling)
+        pixels = read_image(image)
+        try:
+            pixels = prepared(pixels, channels)
+        except ValueError as error:
+            raise DataError(f"{image}: {error}") from error
+        return predict_tiled(self.model, pixels, **self._tiling)
+
+    def segment(self, image: np.ndarray | str | Path) -> np.ndarray:
+        """Returns the most probable class of each pixel, uint8 [H, W], of an image as `logits` takes it."""
+        return self.logits(image).argmax(-1).astype(np.uint8)
+
+    def probabilities(self, image: np.ndarray | str | Path) -> np.ndarray:
+        """Returns the softmax of the logits, float32 [H, W, K], of an image as `logits` takes it."""
+        logits = self.logits(image)
+        exponentials = np.exp(logits - logits.max(-1, keepdims=True))
+        return exponentials / exponentials.sum(-1, keepdims=True)
