@@ -1,12 +1,20 @@
 """What the converters share: common options, splitting, listing of folders, files of classes, and the closing lines."""
 
+import os
 import re
 import sys
 from pathlib import Path
 
+import _cli
 import numpy as np
 
 from kerasseg.spec import DataError, voc_palette
+
+
+def run(main) -> None:
+    """Runs a tool that only reads and writes files: it leaves the GPU's memory to those that train."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    _cli.run(main)
 
 
 def add_output_options(parser) -> None:

@@ -163,4 +163,4 @@ def _maker(cells, targets: str, channels: int, options):
 
 
 if __name__ == "__main__":
-    _cli.run(main)
+    _convert.run(main)

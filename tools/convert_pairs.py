@@ -169,4 +169,4 @@ def _maker(key: str, image_path: Path, mask_path: Path, mapping, colours, channe
 
 
 if __name__ == "__main__":
-    _cli.run(main)
+    _convert.run(main)

@@ -45,4 +45,4 @@ def main(arguments=None):
 
 
 if __name__ == "__main__":
-    _cli.run(main)
+    _convert.run(main)

@@ -88,4 +88,4 @@ def _lists(source: _voc.Source, train_set: str, options) -> dict[str, list[str]]
 
 
 if __name__ == "__main__":
-    _cli.run(main)
+    _convert.run(main)

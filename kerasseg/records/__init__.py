@@ -13,7 +13,7 @@ from kerasseg.records._example import MAX_WEIGHT, WEIGHT_SCALE, Example
 from kerasseg.records._images import SUFFIXES, SourceImage, image_channels, read_image, read_pages
 from kerasseg.records._masks import read_labels, read_mask, read_sbd, relabel
 from kerasseg.records._parse import decode_image, parse
-from kerasseg.records._read import from_record, read, read_files, serialized_records, shard_paths
+from kerasseg.records._read import from_record, read, read_files, scan, serialized_records, shard_paths
 from kerasseg.records._targets import TARGETS, components, instance_targets, touching
 from kerasseg.records._write import write
 
@@ -38,6 +38,7 @@ __all__ = [
     "read_pages",
     "read_sbd",
     "relabel",
+    "scan",
     "serialized_records",
     "shard_paths",
     "touching",

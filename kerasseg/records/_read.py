@@ -1,5 +1,7 @@
 """Reading records as NumPy arrays, for tools and tests; training reads them with `parse` in `tf.data`."""
 
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,20 +68,50 @@ def read_files(paths, channels: int | None = None) -> Iterator[Example]:
 
 
 def serialized_records(path) -> Iterator[bytes]:
-    """Yields the raw records of a file; raises `DataError` with file and number where it is damaged."""
-    records = iter(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())
-    number = 0
-    while True:
-        try:
-            serialized = next(records)
-        except StopIteration:
-            return
-        except (tf.errors.DataLossError, tf.errors.OpError) as error:
-            raise DataError(
-                f"{path}: record {number} is damaged ({_brief(error)}); convert the data set again (--overwrite)"
-            ) from error
-        yield serialized
-        number += 1
+    """Yields the raw records of a file; raises `DataError` with file and number where one is damaged."""
+    for number, record in enumerate(scan(path)):
+        if isinstance(record, DataError):
+            raise DataError(f"{path}, record {number}: {record}; convert the data set again (--overwrite)") from record
+        yield record
+
+
+def scan(path) -> Iterator[bytes | DataError]:
+    """Yields the raw records of a file, a `DataError` in the place of each damaged one, and goes on after it."""
+    offsets = _offsets(path)
+    done = 0
+    with tempfile.TemporaryDirectory() as folder:
+        rest = path
+        while done < len(offsets):
+            try:
+                for record in tf.data.TFRecordDataset(str(rest)).as_numpy_iterator():
+                    yield record
+                    done += 1
+                if done == len(offsets):
+                    return
+            except (tf.errors.DataLossError, tf.errors.OutOfRangeError):
+                pass
+            yield DataError("the file is damaged there or cut short (wrong checksum)")
+            done += 1
+            # TensorFlow's reader does not go on within a file: it is given what follows the damage as another one.
+            if done < len(offsets):
+                rest = Path(folder) / "rest"
+                with open(path, "rb") as source, open(rest, "wb") as target:
+                    source.seek(offsets[done])
+                    shutil.copyfileobj(source, target)
+
+
+def _offsets(path) -> list[int]:
+    """Returns where each record of a TFRecord file starts; the last may be cut short.
+
+    A record is its length (8 bytes, little-endian), a checksum of that (4), the data and their checksum (4).
+    """
+    offsets, position, size = [], 0, Path(path).stat().st_size
+    with open(path, "rb") as file:
+        while position < size:
+            offsets.append(position)
+            file.seek(position)
+            position += 16 + int.from_bytes(file.read(8), "little")
+    return offsets
 
 
 def from_record(serialized: bytes, channels: int | None = None, default_key: str = "") -> Example:
