@@ -32,12 +32,12 @@ def brute_force(mask, logits, class_weights=(1,) * K, pixel_weights=None, reduct
 @pytest.mark.parametrize("reduction", ["valid_mean", "sum"])
 @pytest.mark.parametrize("class_weights", [None, [1.0, 0.0, 2.5, 0.1]])
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("graph", [False, True])
-def test_value_against_brute_force(reduction, class_weights, weighted, graph):
+@pytest.mark.parametrize("way", ["eager", "graph", "xla"])
+def test_value_against_brute_force(reduction, class_weights, weighted, way):
     mask, logits = random_case()
     weights = np.random.default_rng(1).integers(0, 3, mask.shape).astype(np.float32) if weighted else None
     loss = CrossEntropy(class_weights=class_weights, reduction=reduction)
-    value = (tf.function(loss) if graph else loss)(mask, logits, weights)
+    value = (loss if way == "eager" else tf.function(loss, jit_compile=way == "xla"))(mask, logits, weights)
     assert value.dtype == tf.float32
     assert value.shape == ()
     expected = brute_force(mask, logits, class_weights or (1,) * K, weights, reduction)

@@ -117,10 +117,10 @@ def test_original_streaming_mean_iou(oracle):
         assert float(metric.result()) == pytest.approx(expected[key], abs=1e-6)
 
 
-@pytest.mark.parametrize("graph", [False, True])
-def test_mean_iou_over_batches_equals_numpy(graph):
+@pytest.mark.parametrize("way", ["eager", "graph", "xla"])
+def test_mean_iou_over_batches_equals_numpy(way):
     metric = MeanIoU(5)
-    update = tf.function(metric.update_state) if graph else metric.update_state
+    update = metric.update_state if way == "eager" else tf.function(metric.update_state, jit_compile=way == "xla")
     mask, predicted = random_case(shape=(6, 13, 9))
     for start in (0, 2, 4):
         logits = np.eye(5, dtype=np.float32)[predicted[start : start + 2]]

@@ -31,7 +31,7 @@ class PixelLoss(keras.losses.Loss):
         ValueError: An argument or a shape does not fit.
         tf.errors.InvalidArgumentError: A label that is neither in 0..K-1 nor the ignored one; the text says what to
             check. (The original counts such pixels in the mean, with loss 0: a wrong class list then trains, badly
-            and without a word.)
+            and without a word. XLA leaves such checks out; cross-entropy is NaN there.)
     """
 
     def __init__(

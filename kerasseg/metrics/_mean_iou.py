@@ -25,7 +25,8 @@ class MeanIoU(keras.metrics.Metric):
         name: Name in the logs.
     Raises:
         ValueError: Weights are given (list the metric in `metrics`, not in `weighted_metrics`), or shapes do not fit.
-        tf.errors.InvalidArgumentError: A label that counts is outside 0..K-1; the text says what to check.
+        tf.errors.InvalidArgumentError: A label that counts is outside 0..K-1; the text says what to check. (XLA leaves
+            such checks out.)
     """
 
     def __init__(self, num_classes: int, ignore_label: int | None = IGNORE_LABEL, name: str = "mean_iou", **kwargs):
@@ -49,8 +50,11 @@ class MeanIoU(keras.metrics.Metric):
         # Pixels that do not count go into one cell beyond the matrix.
         K = self.num_classes
         cells = tf.where(counted, mask * K + predicted, K * K)
-        counts = tf.math.bincount(tf.reshape(cells, [-1]), minlength=K * K + 1, maxlength=K * K + 1)[:-1]
-        self._counts.assign_add(tf.cast(tf.reshape(counts, [K, K]), tf.int64))
+        # The operation behind `tf.math.bincount`, which works the size out in the graph: XLA needs to know it before.
+        counts = tf.raw_ops.DenseBincount(
+            input=tf.reshape(cells, [-1]), size=K * K + 1, weights=tf.zeros([0], tf.int32), binary_output=False
+        )
+        self._counts.assign_add(tf.cast(tf.reshape(counts[:-1], [K, K]), tf.int64))
 
     def confusion_matrix(self) -> tf.Tensor:
         """Returns what has been counted, int64 [K, K], rows truth, columns prediction."""
