@@ -74,15 +74,12 @@ def crop_or_pad(sample: Sample, size: tuple[int, int], top, left, *, fill: Fill 
     shape = tf.shape(sample["image"])
     rows, before_y, after_y = _window(top, height, shape[0])
     columns, before_x, after_x = _window(left, width, shape[1])
-    padding = [[before_y, after_y], [before_x, after_x], [0, 0]]
     image_fill = _fill_pixel(fill, sample["image"])
 
     def cut(array, name):
-        window = tf.pad(array[rows, columns], padding)
-        value = image_fill if name == "image" else tf.constant(MAP_FILL[name], array.dtype)
-        # tf.pad knows one value for all channels only, so the padded pixels (and only they) are set here.
-        inside = tf.pad(tf.ones([height - before_y - after_y, width - before_x - after_x, 1], tf.bool), padding)
-        return tf.ensure_shape(tf.where(inside, window, value), [height, width, array.shape[-1]])
+        pixel = image_fill if name == "image" else tf.constant([MAP_FILL[name]], array.dtype)
+        window = _extend(array[rows, columns], 1, before_x, after_x, pixel)
+        return tf.ensure_shape(_extend(window, 0, before_y, after_y, pixel), [height, width, array.shape[-1]])
 
     return _each(sample, cut)
 
@@ -135,6 +132,15 @@ def _window(start, length, available):
     last = tf.clip_by_value(start + length, first, available)
     before = tf.minimum(tf.maximum(-start, 0), length)
     return slice(first, last), before, length - before - (last - first)
+
+
+def _extend(array, axis, before, after, pixel):
+    """Lengthens [H, W, C] along an axis by so many times `pixel` [C]. (`tf.pad` knows one value for all channels.)"""
+
+    def strip(length):
+        return tf.broadcast_to(pixel, tf.tensor_scatter_nd_update(tf.shape(array), [[axis]], [length]))
+
+    return tf.cond(before + after > 0, lambda: tf.concat([strip(before), array, strip(after)], axis), lambda: array)
 
 
 def _fill_pixel(fill, image):
