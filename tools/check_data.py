@@ -5,8 +5,8 @@
 
 Reports every fault, not only the first, and ends with 1 if there is any: a file that is missing or damaged, a record
 that does not decode, parts that differ in size, labels outside the classes, counts other than dataset.json's, an
-image both in train and in val. Mistakes that leave each record legal are named as suspicions: masks of 0 and 255, labels
-shifted by one, colours of a palette taken for ids, a missing void, masks blurred by resizing.
+image both in train and in val. Mistakes that leave each record legal are named as suspicions: masks of 0 and 255,
+labels shifted by one, colours of a palette taken for ids, a missing void, masks blurred by resizing.
 
 For each split it prints pixels, share, images and median-frequency weight of each class, and the mean IoU of
 predicting one class everywhere, which every model has to beat.
@@ -143,10 +143,10 @@ class _Split:
         width = max(len(name) for name in (*spec.class_names, "ignored"))
         print(f"\n{self.split}: {self.counts.num_images} images")
         print(
-            f"  {'class':>5} {'name':<{width}} {'pixels':>13} {'share %':>8} {'images':>7} {'median-frequency weight':>24}"
+            f"  {'class':>5} {'name':<{width}} {'pixels':>13} {'share %':>8} {'images':>7} {'median-freq. weight':>20}"
         )
         for label, name in [*enumerate(spec.class_names), (spec.ignore_label, "ignored")]:
-            weight = f"{weights[label]:24.4f}" if weights is not None and label < spec.num_classes else ""
+            weight = f"{weights[label]:20.4f}" if weights is not None and label < spec.num_classes else ""
             pixels, images = int(labels[label]), int(self.counts.images[label])
             print(f"  {label:>5} {name:<{width}} {pixels:>13} {100 * pixels / total:>8.3f} {images:>7} {weight}")
         for label, score in _data_faults.background_scores(labels, spec.num_classes).items():
