@@ -1,0 +1,109 @@
+"""Writing a version of a model, whole or not at all."""
+
+import datetime
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from tensorflow import keras
+
+from kerasseg._version import __version__
+from kerasseg.export._signatures import Signatures
+from kerasseg.export._verify import verify
+from kerasseg.spec import DataError
+
+DESCRIPTION_FILE = "kerasseg.json"
+
+
+def saved_model(
+    model: keras.Model,
+    directory: str | os.PathLike,
+    *,
+    class_names: Sequence[str] | None = None,
+    palette: np.ndarray | None = None,
+    training: dict | None = None,
+) -> Path:
+    """Exports a model as the next version of a servable: `directory/<version>/`, beside it `directory/kerasseg.json`.
+
+    What is written is loaded again without Keras and compared with the model before it gets its name, so a server
+    that watches `directory` sees whole and right versions only. No version is ever overwritten.
+
+    Args:
+        model: Images float32 [B, H, W, C], 0-255 -> logits [B, h, w, K].
+        directory: The servable's folder; its last part is the name that clients ask for by convention.
+        class_names: K names, for `kerasseg.json`; default "0", "1", ...
+        palette: RGB colours 0-255 [K, 3], for `kerasseg.json`; default: none.
+        training: What else is known of the model (data set, options, scores); plain values, for `kerasseg.json`.
+
+    Returns:
+        The version's folder.
+
+    Raises:
+        ValueError: There are not K names or colours, or the model's legal sizes cannot be found out.
+        DataError: `directory` is a file.
+        ExportError: The exported model answers otherwise than the Keras model; nothing is left.
+    """
+    directory = Path(directory)
+    if directory.exists() and not directory.is_dir():
+        raise DataError(f"{directory} is a file; expected a folder for the exported versions")
+    description = _description(model, class_names, palette, training)
+    signatures = Signatures(model)
+    directory.mkdir(parents=True, exist_ok=True)
+    # In the same folder, so that the last step is a rename. Servers pass over names that are not numbers.
+    partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=directory))
+    try:
+        written = partial / "model"
+        signatures.save(str(written))
+        verify(model, written)
+        _write_json(written / "assets.extra" / DESCRIPTION_FILE, description)
+        version = _publish(written, directory)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    _write_json(directory / DESCRIPTION_FILE, {**description, "version": int(version.name)})
+    return version
+
+
+def _description(model, class_names, palette, training):
+    num_classes = model.output_shape[-1]
+    for what, values in (("class names", class_names), ("colours", palette)):
+        if values is not None and len(values) != num_classes:
+            raise ValueError(f"expected {num_classes} {what}, one per class of the model, got {len(values)}")
+    names = class_names if class_names is not None else range(num_classes)
+    return {
+        "format": 1,
+        "model": model.name,
+        "class_names": [str(name) for name in names],
+        "palette": None if palette is None else np.asarray(palette).astype(int).tolist(),
+        "channels": model.input_shape[-1],
+        "num_parameters": model.count_params(),
+        "exported": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "versions": {"kerasseg": __version__, "tensorflow": tf.__version__, "keras": keras.__version__},
+        "training": training or {},
+    }
+
+
+def _publish(written: Path, directory: Path) -> Path:
+    """Gives the folder the next free number; one that another process takes in between is passed over."""
+    number = max((int(path.name) for path in directory.iterdir() if path.name.isdecimal()), default=0) + 1
+    while True:
+        target = directory / str(number)
+        try:
+            # A rename would replace an empty folder silently; making it first says whose it is.
+            target.mkdir()
+        except FileExistsError:
+            number += 1
+            continue
+        os.replace(written, target)
+        return target
+
+
+def _write_json(path: Path, content: dict) -> None:
+    path.parent.mkdir(exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    os.replace(partial, path)

@@ -1,0 +1,113 @@
+"""What a served model is asked, and how the graph answers."""
+
+import tensorflow as tf
+from tensorflow import keras
+
+from kerasseg.layers import SizeRule, size_rules
+
+DECODABLE_CHANNELS = (1, 3, 4)
+"""Channels for which image files can be decoded in the graph; other models have no `predict_bytes`."""
+
+
+class Signatures:
+    """A model with the functions that a server calls; TensorFlow core operations only, no Keras needed to run them.
+
+    The class map always has the image's size. Where the model does not take that size, or its logits cover the centre
+    of its input only (convolutions without padding), the image's border is mirrored, as
+    `kerasseg.inference.predict_tiled` does; nothing is ever resized.
+
+    Args:
+        model: Images float32 [B, H, W, C], 0-255 -> logits [B, h, w, K].
+    Raises:
+        ValueError: The legal sizes of `model` cannot be found out; see `kerasseg.layers.size_rules`.
+    """
+
+    def __init__(self, model: keras.Model):
+        self._model = model
+        self._rules = size_rules(model)
+        self.channels = model.input_shape[-1]
+        # Traced once and called by all signatures: the file holds the network once.
+        images = tf.TensorSpec((None, None, None, self.channels), tf.float32, name="images")
+        self._class_map = tf.function(self.segment, (images,))
+
+    def functions(self) -> dict:
+        """Returns {signature name: concrete function}."""
+        C = self.channels
+        images = tf.TensorSpec((1, None, None, C), tf.float32, name="images")
+        size = {side: tf.TensorSpec(None, tf.int32, name=side) for side in ("height", "width")}
+        batch = tf.TensorSpec((None, None, None, C), tf.uint8, name="images")
+        files = tf.TensorSpec((None,), tf.string, name="image_bytes")
+        functions = {
+            "predict_images": tf.function(self._predict_images, (images, size["height"], size["width"])),
+            "serving_default": tf.function(self._predict_batch, (batch,)),
+        }
+        if C in DECODABLE_CHANNELS:
+            functions["predict_bytes"] = tf.function(self._predict_bytes, (files,))
+        return {name: function.get_concrete_function() for name, function in functions.items()}
+
+    def save(self, directory: str) -> None:
+        """Writes a SavedModel."""
+        functions = self.functions()
+        # A plain module with the variables that the graphs read: given the Keras model itself, TensorFlow would save
+        # its objects too, and leave variables out of the checkpoint that its C++ loader reads.
+        module = tf.Module()
+        module.weights = list({id(v): v for function in functions.values() for v in function.variables}.values())
+        tf.saved_model.save(module, directory, signatures=functions)
+
+    def _predict_images(self, images, height, width):
+        """The original DeepLab-v3's: `height` and `width` are read by nobody, but its clients send them."""
+        del height, width
+        return {"segmentation_map": tf.ensure_shape(self._class_map(images), (1, None, None))}
+
+    def _predict_batch(self, images):
+        return {"segmentation_map": tf.cast(self._class_map(tf.cast(images, tf.float32)), tf.uint8)}
+
+    def _predict_bytes(self, image_bytes):
+        # One after the other: the model uses all cores for one image, and memory is that of one.
+        masks = tf.map_fn(self._mask_file, image_bytes, parallel_iterations=1, fn_output_signature=tf.string)
+        return {"mask_bytes": masks}
+
+    def _mask_file(self, data):
+        image = _decoded(data, self.channels)
+        return tf.io.encode_png(tf.cast(self._class_map(image[None]), tf.uint8)[0, :, :, None])
+
+    def segment(self, images: tf.Tensor) -> tf.Tensor:
+        """Returns the class map, int64 [B, H, W], of images float32 [B, H, W, C], 0-255."""
+        size = tf.shape(images)[1:3]
+        padded = images
+        for axis, rule in enumerate(self._rules, start=1):
+            padded = _mirrored(padded, axis, rule)
+        logits = self._model(padded, training=False)[:, : size[0], : size[1]]
+        classes = tf.argmax(logits, axis=-1, output_type=tf.int64)
+        return tf.ensure_shape(classes, images.shape[:3])
+
+
+def _decoded(data, channels):
+    """Decodes a PNG of 8 or 16 bits or a JPEG to float32 [H, W, channels], 0-255, as `kerasseg.records` does."""
+
+    def png():
+        # 8 bits come as value * 257 and so out of the division as they were.
+        return tf.cast(tf.io.decode_png(data, channels, tf.uint16), tf.float32) / 257.0
+
+    def jpeg():
+        return tf.cast(tf.io.decode_jpeg(data, channels, dct_method="INTEGER_ACCURATE"), tf.float32)
+
+    return tf.cond(tf.io.is_jpeg(data), jpeg, png) if channels in (1, 3) else png()
+
+
+def _mirrored(images, axis, rule: SizeRule):
+    """Mirrors the border along an axis, edge pixels not repeated, so that the model takes it and covers it all."""
+    if rule == SizeRule():
+        return images
+    size = tf.shape(images)[axis]
+    padded = tf.maximum(rule.round_up(size + rule.margin), rule.minimum)
+    checks = []
+    if rule.maximum is not None:
+        side = ("height", "width")[axis - 1]
+        largest = rule.maximum - rule.margin
+        checks = [tf.debugging.Assert(size <= largest, [f"{side} must be at most {largest} pixels, got", size])]
+    with tf.control_dependencies([check for check in checks if check is not None]):
+        # A mirror wider than the image mirrors again; an image of one pixel has nothing else to show.
+        period = tf.maximum(2 * (size - 1), 1)
+        position = tf.abs(tf.range(padded) - rule.margin // 2) % period
+        return tf.gather(images, tf.minimum(tf.minimum(position, period - position), size - 1), axis=axis)
