@@ -102,7 +102,7 @@ def test_l2_is_the_gradient_of_the_penalty_on_kernels_alone():
             loss = tf.reduce_mean((by_hand(x, training=True) - y) ** 2)
             loss += l2 / 2 * tf.reduce_sum(tf.convert_to_tensor(by_hand.layers[0].kernel) ** 2)
         variables = by_hand.trainable_variables
-        gradients = tape.gradient(loss, [getattr(v, "value", v) for v in variables])
+        gradients = tape.gradient(loss, list(tape.watched_variables()))
         velocity = [momentum * v - rate * g for v, g in zip(velocity, gradients, strict=True)]
         for variable, change in zip(variables, velocity, strict=True):
             variable.assign(variable + change)
@@ -159,7 +159,7 @@ def test_a_run_learns_and_leaves_a_complete_folder(tmp_path):
     assert described["options"] == {"name": "test"}
     assert described["scores"]["best_mean_iou"] == state.best["val_mean_iou"]
     assert described["scores"]["step"] == 40
-    assert {"kerasseg", "tensorflow", "keras"} <= set(described["versions"])
+    assert {"kerasseg", "tensorflow", "python"} < set(described["versions"])
     assert list(run.tensorboard.rglob("events.*"))
     assert not list(run.directory.rglob("*partial*"))
 

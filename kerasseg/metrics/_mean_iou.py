@@ -56,6 +56,10 @@ class MeanIoU(keras.metrics.Metric):
         )
         self._counts.assign_add(tf.cast(tf.reshape(counts[:-1], [K, K]), tf.int64))
 
+    def reset_state(self):
+        # Keras 2 would assign a scalar 0.
+        self._counts.assign(tf.zeros([self.num_classes, self.num_classes], tf.int64))
+
     def confusion_matrix(self) -> tf.Tensor:
         """Returns what has been counted, int64 [K, K], rows truth, columns prediction."""
         return tf.convert_to_tensor(self._counts)

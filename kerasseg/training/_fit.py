@@ -41,8 +41,8 @@ def fit(
     """Trains a compiled model up to step `steps`, from where the run in the folder stands.
 
     Every `validate_every` steps, and at the end, the model is scored on `val_data` and the folder brought up to date. A
-    killed run goes on from there: with weights, optimiser, schedule, best score and the state of dropout as they were,
-    and with the batches that would have come next.
+    killed run goes on from there: with weights, optimiser, schedule, best score and the state of dropout as they were
+    (Keras 2 keeps the last to itself), and with the batches that would have come next.
 
     Args:
         model: As `compile` leaves it, made under `strategy().scope()`.

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import dataclasses
+import importlib.metadata
 import io
 import json
 import os
@@ -144,10 +145,11 @@ class RunFolder:
         _write_text(self.log, text.getvalue())
 
     def _write_run(self, scores: dict) -> None:
+        package = keras.Model.__module__.partition(".")[0]  # keras or tf_keras, whichever TensorFlow was told to use
         versions = {
             "kerasseg": __version__,
             "tensorflow": tf.__version__,
-            "keras": keras.__version__,
+            package: importlib.metadata.version(package),
             "python": platform.python_version(),
         }
         content = {**self._describe, "versions": versions, "scores": scores}
