@@ -1,0 +1,103 @@
+"""The pictures and the table of an evaluation."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+
+def table(scores: dict, baseline: dict, class_names: Sequence[str]) -> str:
+    """Returns the scores as text, those of predicting background everywhere beside them."""
+    width = max(len("frequency-weighted IoU"), *(len(name) for name in class_names))
+    lines = [f"{'':{width}}  {'model':>7}  {'all ' + class_names[0]:>{max(7, len(class_names[0]) + 4)}}"]
+
+    def line(label, value, other):
+        shown = [f"{v:7.4f}" if v is not None else f"{'-':>7}" for v in (value, other)]
+        return f"{label:{width}}  {shown[0]}  {shown[1]:>{max(7, len(class_names[0]) + 4)}}"
+
+    for name, label in (
+        ("mean_iou", "mean IoU"),
+        ("pixel_accuracy", "pixel accuracy"),
+        ("mean_accuracy", "mean accuracy"),
+        ("frequency_weighted_iou", "frequency-weighted IoU"),
+    ):
+        lines.append(line(label, scores[name], baseline[name]))
+    for name, label in (("adapted_rand_f_score", "adapted Rand F"), ("mean_instance_iou", "mean instance IoU")):
+        if name in scores:
+            lines.append(line(label, scores[name], None))
+    lines.append("IoU of")
+    for name in class_names:
+        ious = (scores["per_class_iou"].get(name), baseline["per_class_iou"].get(name))
+        lines.append(line("  " + name, *ious))
+    return "\n".join(lines)
+
+
+def plot_confusion_matrix(path: Path, matrix: np.ndarray, class_names: Sequence[str]) -> None:
+    """Draws rows as shares of the true pixels, in percent; classes that do not occur in the truth stay empty."""
+    from matplotlib.figure import Figure
+
+    total = matrix.sum(axis=1, keepdims=True)
+    share = np.divide(100.0 * matrix, total, out=np.full(matrix.shape, np.nan), where=total > 0)
+    K = len(class_names)
+    side = 3.2 + 0.42 * K if K > 4 else 4.6
+    figure = Figure(figsize=(side + 0.9, side), dpi=110, layout="constrained")
+    axes = figure.add_subplot()
+    picture = axes.imshow(share, cmap="Blues", vmin=0, vmax=100)
+    axes.set_xticks(range(K), class_names, rotation=90 if K > 4 else 0)
+    axes.set_yticks(range(K), class_names)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("truth")
+    axes.set_title("% of the true pixels of a class")
+    axes.set_xticks(np.arange(K - 1) + 0.5, minor=True)
+    axes.set_yticks(np.arange(K - 1) + 0.5, minor=True)
+    axes.grid(which="minor", color="0.85", linewidth=0.5)
+    axes.tick_params(which="minor", length=0)
+    for row, column in np.argwhere(share >= (0.5 if K > 4 else 0)):
+        value = share[row, column]
+        text = f"{value:.1f}" if K <= 4 else f"{value:.0f}"
+        colour = "white" if value > 55 else "0.15"
+        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=12 if K <= 4 else 7)
+    figure.colorbar(picture, ax=axes, shrink=0.75)
+    figure.savefig(path)
+
+
+class Extremes:
+    """Keeps the images with the best and the worst scores of all that it is shown.
+
+    Args:
+        count: How many of each.
+    """
+
+    def __init__(self, count: int):
+        self._count = count
+        self._worst, self._best = [], []
+
+    def add(self, score: float, prediction) -> None:
+        """Takes a `kerasseg.inference.Prediction` with its score into account."""
+        self._worst = sorted([*self._worst, (score, prediction)], key=lambda item: item[0])[: self._count]
+        self._best = sorted([*self._best, (score, prediction)], key=lambda item: -item[0])[: self._count]
+
+    def items(self):
+        """Yields (name such as "worst_1", score, prediction); no image twice."""
+        shown = set()
+        for kind, items in (("worst", self._worst), ("best", self._best)):
+            for number, (score, prediction) in enumerate(items, 1):
+                if prediction.key not in shown:
+                    shown.add(prediction.key)
+                    yield f"{kind}_{number}", score, prediction
+
+
+def sheet(prediction, score: float, classes) -> np.ndarray:
+    """Draws image, truth and prediction side by side, with a legend of the classes that occur."""
+    from kerasseg.postprocess import legend, montage, overlay
+
+    truth, predicted = prediction.mask.astype(np.uint8), prediction.predicted
+    pictures = [prediction.image, *(overlay(prediction.image, mask, classes.colours) for mask in (truth, predicted))]
+    present = np.union1d(np.unique(truth), np.unique(predicted))
+    return montage(
+        [pictures],
+        titles=["image", "truth", "prediction"],
+        captions=[[prediction.key, "", f"IoU {score:.3f}"]],
+        footer=legend(classes.names, classes.colours, classes=present, width=3 * 320 + 32),
+        side=320,
+    )

@@ -1,0 +1,67 @@
+"""Segments images with a trained model: masks as palette PNGs (pixels are class ids), and overlays to look at.
+
+    python tools/predict.py --model runs/voc/best.keras --images photo.jpg other.png --output predicted
+    python tools/predict.py --model runs/cells/best.keras --images slides/ --output predicted --tile-size 512
+
+Writes OUTPUT/masks/NAME.png, OUTPUT/overlays/NAME.png and OUTPUT/legend.png; files of these names are written over,
+others in OUTPUT are left alone. Class names and colours come from run.json beside the model. A file that cannot be
+read is named, the others are done, and the exit code is 1.
+"""
+
+import sys
+from pathlib import Path
+
+import _cli
+
+
+def main(arguments=None):
+    parser = _cli.parser(__doc__)
+    parser.add_argument("--model", type=Path, required=True, help="trained model, such as runs/NAME/best.keras")
+    parser.add_argument("--images", type=Path, nargs="+", required=True, help="image files, or folders of them")
+    parser.add_argument("--output", type=Path, required=True, help="folder to write to")
+    parser.add_argument(
+        "--tile-size", type=int, help="side of the tiles that large images are cut into (default: whole)"
+    )
+    parser.add_argument("--memory-gib", type=float, default=2.0, help="where no tile size is given: memory for a tile")
+    parser.add_argument("--alpha", type=float, default=0.5, help="share of the class colour in overlays, 0-1")
+    options = parser.parse_args(arguments)
+    if options.tile_size is not None and options.tile_size < 1:
+        parser.error("--tile-size must be positive")
+    if options.memory_gib <= 0:
+        parser.error("--memory-gib must be positive")
+    if not 0 <= options.alpha <= 1:
+        parser.error("--alpha must lie in 0-1")
+
+    import _pictures
+    from tqdm import tqdm
+
+    from kerasseg.postprocess import legend, overlay
+
+    files = _pictures.image_files(options.images)
+
+    from kerasseg.inference import Segmenter, read_image
+
+    budget = int(options.memory_gib * 2**30)
+    segmenter = Segmenter(options.model, tile_size=options.tile_size, memory_budget=budget)
+    classes = _pictures.Classes.of_model(options.model, segmenter.model.output_shape[-1])
+    (options.output / "masks").mkdir(parents=True, exist_ok=True)
+    failed = 0
+    for name, path in tqdm(files.items(), desc="segment", unit="image"):
+        try:
+            image = read_image(path)
+            mask = segmenter.segment(path)
+        except _cli.DataError as error:
+            tqdm.write(f"error: {error}", file=sys.stderr)
+            failed += 1
+            continue
+        _pictures.save_mask(options.output / "masks" / f"{name}.png", mask, classes.palette)
+        picture = overlay(image, mask, classes.colours, options.alpha)
+        _pictures.save_picture(options.output / "overlays" / f"{name}.png", picture)
+    _pictures.save_picture(options.output / "legend.png", legend(classes.names, classes.colours))
+    print(f"{len(files) - failed} of {len(files)} images segmented: {options.output / 'masks'}")
+    if failed:
+        raise _cli.DataError(f"{failed} of {len(files)} images could not be segmented; they are named above")
+
+
+if __name__ == "__main__":
+    _cli.run(main)
