@@ -95,13 +95,15 @@ def _isbi(image, label, source):
 
 def binary(label: np.ndarray, source) -> np.ndarray:
     """Returns bool [H, W] of a mask of 0 and 255 (or 0 and 1); raises `DataError` where it holds anything else."""
-    found = np.unique(label)
-    if not (set(found.tolist()) <= {0, 255} or set(found.tolist()) <= {0, 1}):
+    foreground = label > 0
+    top = label.max()
+    if top not in (0, 1, 255) or not np.array_equal(foreground, label == max(top, 1)):
+        found = np.unique(label)
         raise DataError(
             f"{source} holds {len(found)} different values ({', '.join(map(str, found[:6]))}...); expected only 0 "
             "and 255: was the mask resized with interpolation, or stored as JPEG?"
         )
-    return label > 0
+    return foreground
 
 
 def ctc(root: Path, annotations: str, partial: str) -> list[CellImage]:

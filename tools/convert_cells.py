@@ -47,9 +47,7 @@ def main(arguments=None):
     )
     parser.add_argument("--val-sequences", help="ctc: keep these films for validation instead (02 or 02,03)")
     parser.add_argument("--seed", type=int, default=0, help="of the split")
-    parser.add_argument(
-        "--channels", type=int, choices=(1, 2, 3, 4), help="to store (default: as found, colour if any is)"
-    )
+    parser.add_argument("--channels", type=int, choices=(1, 2, 3, 4), help="to store (default: as found; DSB 2018: 3)")
     parser.add_argument("--annotations", choices=("both", "gt", "st"), default="both", help="ctc: gold, silver truth")
     parser.add_argument("--partial", choices=("ignore", "background"), default="ignore", help="ctc: what is unlabelled")
     options = parser.parse_args(arguments)
@@ -61,12 +59,13 @@ def main(arguments=None):
     more = (options.annotations, options.partial) if options.layout == "ctc" else ()
     images = getattr(_cell_layouts, options.layout)(options.input, *more)
     targets = options.targets or ("semantic" if options.layout == "isbi2012" else "ridge")
-    channels, bit_depth = _pixel_format(options, images)
+    channels = options.channels or (3 if options.layout == "dsb2018" else None)  # it mixes grey and colour
+    first = images[0].read(channels)[0].image
     spec = DatasetSpec(
         name=_convert.name_of(options.output),
         class_names=_class_names(options.layout, targets),
-        channels=channels,
-        bit_depth=bit_depth,
+        channels=first.shape[2],
+        bit_depth={"uint8": 8, "uint16": 16, "float32": 32}[first.dtype.name],
         notes=_notes(options, targets),
     )
     splits = {
@@ -74,13 +73,6 @@ def main(arguments=None):
         for name, part in _split(images, options).items()
     }
     _convert.write(options, spec, splits)
-
-
-def _pixel_format(options, images) -> tuple[int, int]:
-    """Returns channels and bits of the data set, by its first image; DSB 2018 mixes grey and colour."""
-    channels = options.channels or (3 if options.layout == "dsb2018" else None)
-    image = images[0].read(channels)[0].image
-    return image.shape[2], {"uint8": 8, "uint16": 16, "float32": 32}[image.dtype.name]
 
 
 def _class_names(layout: str, targets: str) -> tuple[str, ...]:
@@ -128,7 +120,7 @@ def _notes(options, targets: str) -> dict:
     return notes
 
 
-def _maker(cells, targets: str, channels: int, options):
+def _maker(cells, targets: str, channels: int | None, options):
     """Returns a function that reads one image and makes its class mask and weights; called in a worker thread."""
     import numpy as np
 

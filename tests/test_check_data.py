@@ -1,0 +1,184 @@
+"""The check of a data set: all faults in one report, suspicions by name, the table, the sheet."""
+
+import json
+
+import check_data
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+import _data_faults  # isort: skip
+from kerasseg import records
+from kerasseg.spec import VOC_CLASS_NAMES, DataError, DatasetSpec, voc_palette
+
+NAMES = ("background", "cat", "dog")
+
+
+def write(directory, masks, *, class_names=NAMES, val=(), **values):
+    rng = np.random.default_rng(0)
+
+    def example(key, mask):
+        return records.Example(key, rng.integers(0, 256, (*mask.shape, 3)).astype(np.uint8), mask)
+
+    splits = {"train": [example(f"image{i}", mask) for i, mask in enumerate(masks)]}
+    if val:
+        splits["val"] = [example(f"val{i}", mask) for i, mask in enumerate(val)]
+    spec = DatasetSpec("tiny", tuple(class_names), **values)
+    return records.write(directory, spec, splits, progress=False, num_shards=2)
+
+
+def drawn(count=6, labels=(0, 1, 2), seed=0):
+    """Masks of smooth regions, as drawn by people."""
+    rng = np.random.default_rng(seed)
+    made = []
+    for _ in range(count):
+        planes = [cv2.GaussianBlur(rng.random((40, 50)), (0, 0), 5) for _ in labels]
+        made.append(np.array(labels, np.uint8)[np.argmax(planes, axis=0)])
+    return made
+
+
+def check(directory, *arguments):
+    check_data.main([str(directory), *map(str, arguments)])
+
+
+def test_a_good_data_set(tmp_path, capsys):
+    masks, val = drawn(), drawn(3, seed=1)
+    masks[0][:3] = 255
+    write(tmp_path / "tiny", masks, val=val)
+    check(tmp_path / "tiny")
+    said = capsys.readouterr().out
+    assert "no faults in 9 records" in said
+    assert "suspicion" not in said
+    counts = np.bincount(np.concatenate([m.ravel() for m in masks]), minlength=256)
+    assert f"0 background {counts[0]:>13}" in said
+    assert f"255 ignored    {counts[255]:>13}" in said
+    assert f"predicting 'background' everywhere: {counts[0] / counts[:3].sum() / 3:.4f}" in said
+    sheet = np.asarray(Image.open(tmp_path / "tiny" / "contact_sheet.png"))
+    assert sheet.ndim == 3
+    assert sheet.shape[0] > 9 * 40
+
+
+def test_the_sheet_goes_where_it_is_told(tmp_path):
+    write(tmp_path / "tiny", drawn(2))
+    check(tmp_path / "tiny", "--sheet", tmp_path / "a.png", "--pictures", "1")
+    assert (tmp_path / "a.png").is_file()
+    check(tmp_path / "tiny", "--pictures", "0")
+    assert not (tmp_path / "tiny" / "contact_sheet.png").exists()
+
+
+def damage(path, number, offset=60):
+    data = bytearray(path.read_bytes())
+    start = 0
+    for _ in range(number):
+        start += 16 + int.from_bytes(data[start : start + 8], "little")
+    data[start + offset] ^= 1
+    path.write_bytes(data)
+
+
+def test_all_faults_are_in_one_report(tmp_path, capsys):
+    write(tmp_path / "tiny", drawn(8), val=drawn(2, seed=1))
+    shards = records.shard_paths(tmp_path / "tiny", "train")
+    damage(shards[0], 1)
+    damage(shards[0], 3)
+    records.shard_paths(tmp_path / "tiny", "val")[1].unlink()
+    content = json.loads((tmp_path / "tiny" / "dataset.json").read_text())
+    content["class_names"], content["palette"] = NAMES[:2], content["palette"][:2]
+    for split in content["splits"].values():
+        split["class_pixels"], split["class_image_pixels"] = split["class_pixels"][:2], split["class_image_pixels"][:2]
+    (tmp_path / "tiny" / "dataset.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"tiny: 10 faults \(listed above\)"):
+        check(tmp_path / "tiny")
+    said = capsys.readouterr().out
+    assert f"fault: {shards[0]}, record 1: the file is damaged" in said
+    assert f"fault: {shards[0]}, record 3: the file is damaged" in said
+    assert f"fault: {shards[1]}, record 0: image4: labels [2]; expected 0 to 1 or 255" in said
+    assert "tiny-val.tfrecord-00001-of-00002 is missing" in said
+    assert "fault: val: 1 records, but dataset.json says 2" in said
+    assert "suspicion: train: labels shifted by one, or a class too few: 2 occurs" in said
+
+
+def test_wrong_counts_and_shared_images_are_faults(tmp_path, capsys):
+    spec = write(tmp_path / "tiny", drawn(4), val=drawn(1))
+    assert spec.splits["val"].num_examples == 1
+    content = json.loads((tmp_path / "tiny" / "dataset.json").read_text())
+    content["splits"]["val"] = {**content["splits"]["train"], "ignored_pixels": 7}
+    (tmp_path / "tiny" / "dataset.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match="2 faults"):
+        check(tmp_path / "tiny")
+    said = capsys.readouterr().out
+    assert "val: the masks' label counts differ from those in dataset.json" in said
+    assert "4 images are in both train and val, first image0" in said
+
+
+def test_no_data_set(tmp_path):
+    with pytest.raises(DataError, match="dataset.json is missing"):
+        check(tmp_path)
+
+
+def suspicions(tmp_path, capsys, masks, **values):
+    write(tmp_path / "tiny", masks, **values)
+    check(tmp_path / "tiny", "--pictures", "0")
+    return [line for line in capsys.readouterr().out.splitlines() if line.startswith("suspicion")]
+
+
+def test_masks_of_0_and_255(tmp_path, capsys):
+    (text,) = suspicions(tmp_path, capsys, drawn(labels=(0, 255)), class_names=("background", "cell"))
+    assert "0/255 masks: only [0, 255] occur, and 255 is ignored; if 255 means 'cell'" in text
+    assert "--map 255=1" in text
+
+
+def test_labels_shifted_by_one(tmp_path, capsys):
+    (text,) = suspicions(tmp_path, capsys, drawn(labels=(1, 2)))
+    assert "labels shifted by one: class 0 ('background') never occurs, the labels are 1 to 2" in text
+
+
+def test_a_missing_void(tmp_path, capsys):
+    (text,) = suspicions(tmp_path, capsys, drawn(labels=(0, 5, 9)), class_names=VOC_CLASS_NAMES)
+    assert "void missing" in text
+
+
+def test_masks_blurred_by_resizing(tmp_path, capsys):
+    masks = [cv2.resize(mask, None, fx=1.5, fy=1.5) for mask in drawn(labels=(0, 4, 9))]
+    (text,) = suspicions(tmp_path, capsys, masks, class_names=[f"class {i}" for i in range(10)])
+    assert "masks blurred by resizing" in text
+
+
+def test_a_palette_decoded_as_colour():
+    ids = np.array([[0, 1, 2, 15, 20]], np.uint8)
+    greys = np.asarray(Image.fromarray(voc_palette()[ids]).convert("L"))
+    counts = _data_faults.Counts()
+    counts.add("a", greys)
+    texts = _data_faults.suspicions(DatasetSpec("voc", VOC_CLASS_NAMES), "train", counts)
+    assert any(
+        "palette decoded as colour: the labels [38, 75, 112, 147] are the grey levels" in text for text in texts
+    ) or any("palette decoded as colour" in text for text in texts)
+
+
+def test_images_with_nothing_known(tmp_path, capsys):
+    (text,) = suspicions(tmp_path, capsys, [*drawn(2), np.full((9, 9), 255, np.uint8)])
+    assert "1 images have only ignored pixels, first image2" in text
+
+
+@pytest.mark.parametrize(
+    ("pixels", "expected"),
+    [
+        ([50, 25, 25], {0: 0.5 / 3}),
+        ([50, 50, 0], {0: 0.5 / 2}),
+        ([20, 80, 0], {0: 0.2 / 2, 1: 0.8 / 2}),
+        ([0, 80, 20], {0: 0.0, 1: 0.8 / 2}),
+        ([0, 0, 0], {}),
+    ],
+)
+def test_the_score_of_one_class_everywhere(pixels, expected):
+    found = _data_faults.background_scores(np.array([*pixels, *[0] * 253]), 3)
+    assert found == pytest.approx(expected)
+
+
+def test_in_a_process_of_its_own(tmp_path, run_tool):
+    write(tmp_path / "tiny", drawn(4))
+    damage(records.shard_paths(tmp_path / "tiny", "train")[0], 0)
+    result = run_tool("check_data.py", tmp_path / "tiny", check=False)
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    assert result.stderr.splitlines()[-1].startswith("error: ")
