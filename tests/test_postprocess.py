@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kerasseg.postprocess import colourise, displayable, legend, montage, overlay
+from kerasseg.postprocess import colourise, displayable, legend, montage, objects, overlay
 from kerasseg.spec import VOC_CLASS_NAMES, voc_palette
 
 PALETTE = np.array([[0, 0, 0], [200, 0, 0], [0, 100, 50]])
@@ -107,7 +107,23 @@ def test_montage_lays_out_pictures_of_all_sizes():
     sheet = montage(rows, captions=[["a", ""], ["b" * 200, "c"]], titles=["left", "right"], side=128)
     assert sheet.shape[1] == 120 + 128 + 3 * 8  # 10x20 grows by a whole factor to 60x120, 64 to 128.
     assert (sheet == (90, 20, 200)).all(axis=2).sum() == 128 * 64
+    footed = montage(rows, side=128, footer=lambda width: np.full((7, width), 3, np.uint8))
+    assert footed.shape == (montage(rows, side=128).shape[0] + 7, sheet.shape[1], 3)
     with pytest.raises(ValueError, match="at least one picture"):
         montage([[None]])
     with pytest.raises(ValueError, match="captions must be laid out"):
         montage(rows, captions=[["a"]])
+
+
+def test_objects_are_components_grown_over_their_rims():
+    mask = np.zeros((12, 12), np.uint8)
+    mask[1:6, 1:11] = 2  # Rims around two objects that touch at them.
+    mask[2:5, 2:5] = mask[2:5, 7:10] = 1
+    mask[8:10, 8:10] = mask[10, 10] = 1  # Two more, which meet at a corner only.
+    found = objects(mask)
+    assert found.max() == 4
+    assert (found[1:6, 1:6] == found[3, 3]).all()
+    assert (found[1:6, 6:11] == found[3, 8]).all()
+    assert not found[mask == 0].any()
+    assert found[10, 10] != found[9, 9]
+    assert objects(mask, object_class=2).max() == 1

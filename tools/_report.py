@@ -98,6 +98,6 @@ def sheet(prediction, score: float, classes) -> np.ndarray:
         [pictures],
         titles=["image", "truth", "prediction"],
         captions=[[prediction.key, "", f"IoU {score:.3f}"]],
-        footer=legend(classes.names, classes.colours, classes=present, width=3 * 320 + 32),
+        footer=lambda width: legend(classes.names, classes.colours, classes=present, width=width),
         side=320,
     )

@@ -119,7 +119,7 @@ class Client:
         return f"model {self._model!r} at {self._host}:{self._port}"
 
     def _explained(self, status, answer):
-        error = str(answer.get("error", answer) if isinstance(answer, dict) else answer)
+        error = " ".join(str(answer.get("error", answer) if isinstance(answer, dict) else answer).split())
         if status == http.client.NOT_FOUND or "Servable not found" in error:
             return f"{self._host}:{self._port} does not serve a model {self._model!r} in that version ({error[:200]})"
         if "signature" in error.lower():

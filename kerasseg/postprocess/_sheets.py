@@ -1,6 +1,6 @@
 """Sheets of pictures: a legend of classes, and rows of pictures with captions."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -70,7 +70,7 @@ def montage(
     *,
     captions: Sequence[Sequence[str]] | None = None,
     titles: Sequence[str] | None = None,
-    footer: np.ndarray | None = None,
+    footer: np.ndarray | Callable[[int], np.ndarray] | None = None,
     side: int = 256,
     font_size: int = 14,
 ) -> np.ndarray:
@@ -80,7 +80,7 @@ def montage(
         rows: Per row its pictures, as `displayable` takes them; sizes may differ, None leaves a place empty.
         captions: For each picture a line below it; too long ones are cut with an ellipsis. None: no captions.
         titles: One per column.
-        footer: A picture to put below all, such as a `legend`.
+        footer: A picture to put below all, such as a `legend`, or a function that makes one of the sheet's width.
         side: Pixels: pictures are shrunk, or enlarged by whole factors, so that their longer side fits.
         font_size: Pixels.
 
@@ -115,7 +115,9 @@ def montage(
                 place = (lefts[j] + widths[j] / 2, top + heights[i] + line / 2)
                 draw.text(place, _cut(captions[i][j], font, widths[j]), _INK, font, anchor="mm")
         top += heights[i] + below + _GAP
-    return np.asarray(sheet) if footer is None else _stack(np.asarray(sheet), displayable(footer))
+    if footer is None:
+        return np.asarray(sheet)
+    return _stack(np.asarray(sheet), displayable(footer(sheet.width) if callable(footer) else footer))
 
 
 def _fit(picture, side):
