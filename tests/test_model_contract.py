@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 from tensorflow import keras
 
+import kerasseg.export
 import kerasseg.losses
 import kerasseg.models
 from kerasseg.spec import IGNORE_LABEL, centre
@@ -133,6 +134,26 @@ def test_float32_logits_under_mixed_precision(name, form):
     assert difference.mean() < 0.1 * np.std(exact(image, training=False)) + 1e-3
     model.compile("sgd", kerasseg.losses.CrossEntropy())
     assert np.isfinite(model.train_on_batch(image, mask))
+
+
+@pytest.mark.parametrize("name", kerasseg.models.__all__)
+def test_export_answers_as_the_model_predicts(name, tmp_path):
+    """Loaded by TensorFlow; a network that returns less than the image's size gets the image mirrored outwards."""
+    model = build(name, {})
+    version = kerasseg.export.saved_model(model, tmp_path / "servable")
+    serve = tf.saved_model.load(version).signatures["serving_default"]
+    image, mask = example(model)
+    size, border = image.shape[1], image.shape[1] - mask.shape[1]
+    served = serve(images=tf.constant(image, tf.uint8))["segmentation_map"].numpy()
+    assert served.shape == (2, size, size)
+    if border:
+        after = legal_size(model, size + border) - size - border // 2
+        image = np.pad(image, [(0, 0), *[(border // 2, after)] * 2, (0, 0)], mode="reflect")
+    logits = model.predict(image, verbose=0)[:, :size, :size]
+    top = np.sort(logits, -1)
+    clear = top[..., -1] - top[..., -2] > 1e-4  # rounding may break ties
+    assert clear.mean() > 0.99
+    np.testing.assert_array_equal(served[clear], logits.argmax(-1)[clear])
 
 
 @every_model

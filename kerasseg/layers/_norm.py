@@ -54,7 +54,7 @@ class BatchNorm(keras.layers.BatchNormalization):
         """Returns outputs, mean and unbiased variance over the global batch."""
         x = tf.cast(inputs, tf.float32)
         total = tf.distribute.ReduceOp.SUM
-        count = replica.all_reduce(total, tf.cast(tf.size(x) // tf.shape(x)[-1], tf.float32))
+        count = replica.all_reduce(total, tf.cast(tf.reduce_prod(tf.shape(x)[:-1]), tf.float32))
         mean = replica.all_reduce(total, tf.reduce_sum(x, (0, 1, 2))) / count
         # From the mean, not as E[x²] - E[x]²: that would cancel.
         variance = replica.all_reduce(total, tf.reduce_sum(tf.math.squared_difference(x, mean), (0, 1, 2))) / count
