@@ -26,6 +26,20 @@ def parser(doc: str, **kwargs) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(description=doc, formatter_class=Formatter, **kwargs)
 
 
+def load_tensorflow() -> None:
+    """Imports TensorFlow without its start-up chatter, which it writes to stderr before any setting can silence it."""
+    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()  # looks for GPUs now, and says so now
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(nowhere)
+
+
 def run(main, arguments=None) -> None:
     """Calls `main(arguments)`; ends the process with 0 if it went well, 1 after one line for a fault, 130 on Ctrl-C."""
     try:

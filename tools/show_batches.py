@@ -50,6 +50,7 @@ def main(arguments=None):
 
 def sheet(options) -> np.ndarray:
     """Returns the sheet as uint8 [H, W, 3] RGB."""
+    _cli.load_tensorflow()
     from kerasseg import pipeline, postprocess
 
     spec = DatasetSpec.load(options.data)
