@@ -2,13 +2,13 @@
 
 import json
 
+import _data_faults
 import check_data
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
-import _data_faults  # isort: skip
 from kerasseg import records
 from kerasseg.spec import VOC_CLASS_NAMES, DataError, DatasetSpec, voc_palette
 
@@ -87,7 +87,7 @@ def test_all_faults_are_in_one_report(tmp_path, capsys):
     for split in content["splits"].values():
         split["class_pixels"], split["class_image_pixels"] = split["class_pixels"][:2], split["class_image_pixels"][:2]
     (tmp_path / "tiny" / "dataset.json").write_text(json.dumps(content))
-    with pytest.raises(DataError, match=r"tiny: 10 faults \(listed above\)"):
+    with pytest.raises(DataError, match=r"tiny: 11 faults \(listed above\)"):
         check(tmp_path / "tiny")
     said = capsys.readouterr().out
     assert f"fault: {shards[0]}, record 1: the file is damaged" in said
@@ -150,9 +150,7 @@ def test_a_palette_decoded_as_colour():
     counts = _data_faults.Counts()
     counts.add("a", greys)
     texts = _data_faults.suspicions(DatasetSpec("voc", VOC_CLASS_NAMES), "train", counts)
-    assert any(
-        "palette decoded as colour: the labels [38, 75, 112, 147] are the grey levels" in text for text in texts
-    ) or any("palette decoded as colour" in text for text in texts)
+    assert any("palette decoded as colour: the labels [38, 75, " in text for text in texts)
 
 
 def test_images_with_nothing_known(tmp_path, capsys):
