@@ -150,7 +150,7 @@ def test_a_palette_decoded_as_colour():
     counts = _data_faults.Counts()
     counts.add("a", greys)
     texts = _data_faults.suspicions(DatasetSpec("voc", VOC_CLASS_NAMES), "train", counts)
-    assert any("palette decoded as colour: the labels [38, 75, " in text for text in texts)
+    assert any("palette decoded as colour: the labels [38, 52, 75, 147] are the grey levels" in text for text in texts)
 
 
 def test_images_with_nothing_known(tmp_path, capsys):
