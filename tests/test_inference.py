@@ -179,18 +179,18 @@ def test_models_of_one_size_take_all():
 
 
 def test_the_memory_budget_makes_tiles(monkeypatch):
-    """The estimate of this model: its largest map has 4 channels, times 4 bytes, times 4."""
+    """The estimate of this model: its largest map has 4 channels of 4 bytes, and 7 such maps live at a time."""
     model = dense()
-    assert network(model).bytes_per_pixel == 64
+    assert network(model).bytes_per_pixel == 112
     sizes = []
     forward = network(model).forward
     monkeypatch.setattr(network(model), "forward", lambda image: sizes.append(image.shape[1:3]) or forward(image))
     image = random_image(300, 280, 3)
     predict_tiled(model, image)
-    predict_tiled(model, image, memory_budget=300 * 280 * 64)
+    predict_tiled(model, image, memory_budget=300 * 280 * 112)
     assert sizes == [(300, 280)] * 2
     sizes.clear()
-    predict_tiled(model, image, memory_budget=130 * 130 * 64)
+    predict_tiled(model, image, memory_budget=130 * 130 * 112)
     assert set(sizes) == {(128, 128)}
     with pytest.raises(ValueError, match="memory_budget must be a positive number of bytes, got -1"):
         predict_tiled(model, image, memory_budget=-1)

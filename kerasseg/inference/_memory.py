@@ -2,9 +2,9 @@
 
 from tensorflow import keras
 
-# What was measured around a model's largest map: its inputs, a copy in oneDNN's layout, the skip connections.
-_LIVE_MAPS = 4
-_PROBE = 512
+# What lives beside a model's largest map: its inputs, copies in oneDNN's layout, skip connections. Measured as the
+# growth of the process ÷ the largest map: 3.3 for a U-Net with same padding, 7 with valid padding, 5.1 for DeepLab-v3.
+_LIVE_MAPS = 7
 
 
 def bytes_per_pixel(model: keras.Model, size: tuple[int, int]) -> float:
@@ -15,7 +15,7 @@ def bytes_per_pixel(model: keras.Model, size: tuple[int, int]) -> float:
         size: A legal height and width to ask the model's layers about.
 
     Returns:
-        Bytes for each pixel of an image. Rough: a U-Net with 16 filters took 450 measured, 512 are estimated.
+        Bytes for each pixel of an image. Rough, on the safe side: up to twice what was measured.
     """
     height, width = size
     outputs = [tensor for layer in model.layers for tensor in _output(layer)]
