@@ -37,6 +37,7 @@ def main(arguments=None):
 
     from PIL import Image
 
+    _cli.load_tensorflow()
     from kerasseg.pipeline import presets
 
     if options.preset not in presets.__all__:
@@ -50,7 +51,6 @@ def main(arguments=None):
 
 def sheet(options) -> np.ndarray:
     """Returns the sheet as uint8 [H, W, 3] RGB."""
-    _cli.load_tensorflow()
     from kerasseg import pipeline, postprocess
 
     spec = DatasetSpec.load(options.data)
