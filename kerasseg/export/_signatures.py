@@ -48,8 +48,8 @@ class Signatures:
     def save(self, directory: str) -> None:
         """Writes a SavedModel."""
         functions = self.functions()
-        # A plain module with the variables that the graphs read: given the Keras model itself, TensorFlow would save
-        # its objects too, and leave variables out of the checkpoint that its C++ loader reads.
+        # A plain module with the variables that the graphs read. With the Keras 3 model itself as its attribute, the
+        # saved graph could not be run by a loader without Keras: "Could not find variable" (tried; TensorFlow 2.21).
         module = tf.Module()
         module.weights = list({id(v): v for function in functions.values() for v in function.variables}.values())
         tf.saved_model.save(module, directory, signatures=functions)
