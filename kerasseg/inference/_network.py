@@ -24,7 +24,7 @@ class Network:
 
         The images of a data set have hundreds of sizes. Tracing a graph for each took 5 and 16 times as long as running
         it (U-Net with 16 filters, DeepLab-v3 of a quarter's width; 500 x 375, CPU), and `model.predict_on_batch` traces
-        for its first three sizes. One graph with unknown sizes is traced once, and runs as fast as one traced for a size.
+        for its first three sizes. One graph with unknown sizes is traced once, and runs as fast as one for a size.
         """
         reference = self._model
         spec = tf.TensorSpec((None, *reference().input_shape[1:]), tf.float32)
