@@ -391,11 +391,30 @@ def test_tiff_labels_and_stacks(tmp_path, compression):
         records.read_mask(tmp_path / "one.tif")
 
 
+@pytest.mark.parametrize("compression", [None, "tiff_lzw", "tiff_adobe_deflate"])
+def test_a_truncated_tiff_is_found(tmp_path, compression):
+    labels = np.kron(np.random.default_rng(0).integers(0, 900, (3, 30, 30)), np.ones((1, 4, 4))).astype(np.uint16)
+    pages = [Image.fromarray(page) for page in labels]
+    path = tmp_path / "cut.tif"
+    pages[0].save(path, compression=compression, save_all=True, append_images=pages[1:])
+    data = path.read_bytes()
+    for length in (len(data) - 300, len(data) // 2, 300, 20, 5):
+        path.write_bytes(data[:length])
+        with pytest.raises(DataError, match=r"cut.tif is damaged or cut short \("):
+            records.read_pages(path)
+    if compression:
+        path.write_bytes(data[:200] + bytes(800) + data[1000:])
+        with pytest.raises(DataError, match=r"cut.tif is damaged or cut short \("):
+            records.read_pages(path)
+
+
 def test_tiff_images_of_other_kinds(tmp_path):
     rng = np.random.default_rng(0)
     path = tmp_path / "a.tif"
     rgb = draw(rng, dtype=np.uint16)
     tifffile.imwrite(path, rgb, photometric="rgb", byteorder=">")
+    np.testing.assert_array_equal(records.read_image(path).image, rgb)
+    cv2.imwrite(str(path), rgb[..., ::-1])  # LZW
     np.testing.assert_array_equal(records.read_image(path).image, rgb)
     rgba = draw(rng, 4)
     tifffile.imwrite(path, rgba, photometric="rgb", extrasamples=["unassalpha"])

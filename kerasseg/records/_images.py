@@ -1,22 +1,20 @@
 """Reading source images of any common format as they are: 8 and 16 bits, one to many channels, nothing padded."""
 
 import io
-from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import tensorflow as tf
-import tifffile
 from PIL import Image, UnidentifiedImageError
 
+from kerasseg.records._files import damaged, is_tiff, read_bytes
 from kerasseg.records._parse import decode_image
+from kerasseg.records._tiff import read_tiff
 from kerasseg.spec import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".ppm", ".pgm")
 """Of files that count as images when a folder is listed."""
 
-_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 # PNG colour type: channels without alpha. Type 3, palette, decodes to its colours.
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 1, 6: 3}
@@ -54,7 +52,7 @@ def read_image(path, channels: int | None = None) -> SourceImage:
         return _read_encoded(path, data, "jpeg", channels)
     if data[:8] == _PNG_MAGIC:
         return _read_encoded(path, data, "png", channels)
-    array = _read_tiff(path, data) if data[:4] in _TIFF_MAGIC else _read_with_pillow(path, data)
+    array = read_tiff(path) if is_tiff(data) else _read_with_pillow(path, data)
     return SourceImage(_as_stored(_with_channels(array, channels, path), path))
 
 
@@ -69,46 +67,8 @@ def image_channels(path) -> int:
             with Image.open(path) as image:
                 return 1 if image.mode == "L" else 3
         except (OSError, SyntaxError) as error:
-            raise _damaged(path, error) from error
+            raise damaged(path, error) from error
     return read_image(path).image.shape[2]
-
-
-def read_bytes(path) -> bytes:
-    """Returns a file's content; raises `DataError` where it is missing or empty."""
-    path = Path(path)
-    if not path.is_file():
-        raise DataError(f"{path} is missing; complete the data set, or leave this image out of its list")
-    data = path.read_bytes()
-    if not data:
-        raise DataError(f"{path} is empty; fetch it again")
-    return data
-
-
-def read_pages(path) -> np.ndarray:
-    """Returns all pages of a multi-page TIFF, [N, H, W] or [N, H, W, C]; N = 1 for a single picture.
-
-    Raises:
-        DataError: It is no TIFF, damaged, or its pages differ in size.
-    """
-    data = read_bytes(path)
-    if data[:4] not in _TIFF_MAGIC:
-        raise DataError(f"{path} is no TIFF file; expected a multi-page TIFF")
-    try:
-        with tifffile.TiffFile(io.BytesIO(data)) as file:
-            return np.stack([page.asarray() for page in file.pages])
-    except ValueError as error:
-        if "imagecodecs" not in str(error):
-            raise _damaged(path, error) from error
-    except Exception as error:
-        raise _damaged(path, error) from error
-    # LZW and others, for which tifffile wants a further package; OpenCV's libtiff has them.
-    try:
-        read, pages = cv2.imdecodemulti(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-        if not read or not pages:
-            raise DataError(f"{path} is damaged or cut short (no page decodes); fetch it again")
-        return np.stack([cv2.cvtColor(p, cv2.COLOR_BGR2RGB) if p.ndim == 3 else p for p in pages])
-    except (cv2.error, ValueError) as error:
-        raise _damaged(path, error) from error
 
 
 def _read_encoded(path, data, form, channels) -> SourceImage:
@@ -121,8 +81,6 @@ def _read_encoded(path, data, form, channels) -> SourceImage:
             return SourceImage(decode_image(data, count, bits).numpy(), data, form)
         array = decode_image(data, native, bits).numpy()
     except tf.errors.OpError as error:
-        if "does not match" in str(error) or "shape" in str(error).lower():
-            raise _wrong_channels(path, native, count) from error
         raise DataError(
             f"{path} is damaged or cut short (it does not decode as {form.upper()}); fetch it again"
         ) from error
@@ -139,33 +97,7 @@ def _header(path, data, form) -> tuple[int, int, bool]:
         with Image.open(io.BytesIO(data)) as image:
             return (1 if image.mode == "L" else 3), 8, False
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise _damaged(path, error) from error
-
-
-def _read_tiff(path, data) -> np.ndarray:
-    """Returns [H, W, C] of a TIFF with one picture; channels may be samples of a page or pages of an image series."""
-    try:
-        with tifffile.TiffFile(io.BytesIO(data)) as file:
-            series, page = file.series[0], file.pages[0]
-            axes, shape, page_count = series.axes, series.shape, len(file.pages)
-            samples, alpha = page.samplesperpixel, any(int(v) in (1, 2) for v in page.extrasamples)
-            is_rgb = int(page.photometric) == 2
-    except Exception as error:
-        raise _damaged(path, error) from error
-    if page_count > 1 and axes != "CYX":
-        raise DataError(
-            f"{path} holds {page_count} pages (axes {axes}, shape {shape}); expected one picture: split it into "
-            "single files, or use a layout that takes stacks (convert_cells.py --layout isbi2012)"
-        )
-    pages = read_pages(path)
-    if page_count > 1:
-        return np.moveaxis(pages, 0, -1)  # "CYX": each page a channel
-    array = pages[0]
-    if axes == "SYX":
-        array = np.moveaxis(array, 0, -1)
-    if array.ndim == 2:
-        array = array[..., None]
-    return array[..., :3] if is_rgb and alpha and samples == 4 else array
+        raise damaged(path, error) from error
 
 
 def _read_with_pillow(path, data) -> np.ndarray:
@@ -183,7 +115,7 @@ def _read_with_pillow(path, data) -> np.ndarray:
             "DICOM, has to be cut into slices first)"
         ) from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
     return array if array.ndim == 3 else array[..., None]
 
 
@@ -217,7 +149,3 @@ def _as_stored(array: np.ndarray, path) -> np.ndarray:
 
 def _wrong_channels(path, found, expected) -> DataError:
     return DataError(f"{path} has {found} channels; expected {expected} (choose what to store with --channels)")
-
-
-def _damaged(path, error: Exception) -> DataError:
-    return DataError(f"{path} is damaged or cut short ({error}); fetch it again")

@@ -7,7 +7,8 @@ import numpy as np
 import scipy.io
 from PIL import Image, UnidentifiedImageError
 
-from kerasseg.records._images import _TIFF_MAGIC, _damaged, read_bytes, read_pages
+from kerasseg.records._files import damaged, is_tiff, read_bytes
+from kerasseg.records._tiff import read_pages
 from kerasseg.spec import IGNORE_LABEL, DataError, voc_palette
 
 MAX_NAMED = 5
@@ -57,7 +58,7 @@ def read_labels(path) -> np.ndarray:
         DataError: The file is missing, damaged, in colours, or has no whole numbers.
     """
     data = read_bytes(path)
-    if data[:4] in _TIFF_MAGIC:
+    if is_tiff(data):
         labels = read_pages(path)
         if labels.shape[0] > 1:
             raise DataError(f"{path} holds {labels.shape[0]} pages; expected one mask of one channel")
@@ -94,7 +95,7 @@ def read_sbd(path, field: str = "GTcls") -> np.ndarray:
     except (KeyError, IndexError) as error:
         raise DataError(f"{path} has no {field}.Segmentation; expected a file of the SBD data set") from error
     except Exception as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
     if labels.ndim != 2 or labels.dtype.kind not in "iuf" or labels.size == 0:
         raise DataError(f"{path}: {field}.Segmentation is {labels.dtype} {labels.shape}; expected integers [H, W]")
     return labels.astype(np.uint16 if field == "GTinst" else np.uint8)
@@ -127,7 +128,7 @@ def _decode_colours(path, colours) -> np.ndarray | None:
 
 def _rgb(path, data: bytes) -> tuple[np.ndarray, bool]:
     """Returns uint8 [H, W, 3], and whether the file itself has colour channels (no palette, no grey values)."""
-    if data[:4] not in _TIFF_MAGIC:
+    if not is_tiff(data):
         return _with_pillow(
             path, data, lambda image: (np.asarray(image.convert("RGB")), image.mode[:3] in ("RGB", "CMY"))
         )
@@ -158,7 +159,7 @@ def _with_pillow(path, data: bytes, function):
             "to be cut into slices first)"
         ) from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
 
 
 def _is_spread(data: bytes) -> bool:

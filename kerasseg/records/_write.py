@@ -89,8 +89,9 @@ def _refuse_existing(directory: Path, overwrite: bool) -> None:
         return
     if not directory.is_dir():
         raise DataError(f"{directory} exists and is no folder; choose another --output")
-    names = [path.name for path in directory.iterdir()]
-    broken_off = bool(names) and all(_SHARD.fullmatch(name) for name in names)  # killed between the last two steps
+    # Killed between the last two steps: records, but no dataset.json.
+    names = {path.name for path in directory.iterdir()} - {"dataset.partial"}
+    broken_off = bool(names) and all(_SHARD.fullmatch(name) for name in names)
     if not overwrite and not broken_off:
         raise DataError(
             f"{directory} exists already; choose another --output, or replace what is there with --overwrite"
