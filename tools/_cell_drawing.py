@@ -3,8 +3,9 @@
 NumPy and OpenCV only. Every random number comes from the generator that is handed in.
 """
 
-import cv2
 import numpy as np
+
+from kerasseg._opencv import cv2
 
 
 def draw_field(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:

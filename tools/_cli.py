@@ -16,17 +16,28 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 from kerasseg.spec import DataError
 
 
-def parser(doc: str, **kwargs) -> argparse.ArgumentParser:
-    """Returns a parser whose description is the tool's docstring, with defaults shown where there are any."""
+def parser(doc: str, tensorflow: bool = True) -> argparse.ArgumentParser:
+    """Returns a parser whose description is the tool's docstring, with defaults shown where there are any.
+
+    With `tensorflow`, TensorFlow is imported once the arguments are parsed: `--help` and a wrong option do not wait
+    for it, and its chatter is kept from the output, see `_load_tensorflow`.
+    """
 
     class Formatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
         def _get_help_string(self, action):
             return action.help if action.default in (None, False) else super()._get_help_string(action)
 
-    return argparse.ArgumentParser(description=doc, formatter_class=Formatter, **kwargs)
+    class Parser(argparse.ArgumentParser):
+        def parse_args(self, *args, **kwargs):
+            options = super().parse_args(*args, **kwargs)
+            if tensorflow:
+                _load_tensorflow()
+            return options
+
+    return Parser(description=doc, formatter_class=Formatter)
 
 
-def load_tensorflow() -> None:
+def _load_tensorflow() -> None:
     """Imports TensorFlow without its start-up chatter, which it writes to stderr before any setting can silence it."""
     stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)

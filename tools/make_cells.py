@@ -26,7 +26,7 @@ MARKER_TEXT = "Drawn by kerasseg's tools/make_cells.py"
 
 
 def main(arguments=None):
-    parser = _cli.parser(__doc__)
+    parser = _cli.parser(__doc__, tensorflow=False)
     parser.add_argument("--output", required=True, help="folder to make; refused where it exists")
     parser.add_argument("--num-images", type=int, default=40, help="number of frames")
     parser.add_argument("--size", type=int, default=256, help="height and width of a frame, pixels")
@@ -108,7 +108,7 @@ def _check_replaceable(directory, overwrite):
 
 def _write_tiff(path, pixels):
     """Writes an LZW TIFF (OpenCV's default), as the challenge's own files are."""
-    import cv2
+    from kerasseg._opencv import cv2
 
     if not cv2.imwrite(str(path), pixels):
         raise DataError(f"{path} cannot be written; expected a writable folder with space left")

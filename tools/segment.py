@@ -15,7 +15,7 @@ import _cli
 
 
 def main(arguments=None):
-    parser = _cli.parser(__doc__)
+    parser = _cli.parser(__doc__, tensorflow=False)
     parser.add_argument("--server", required=True, help="HOST:PORT of the REST interface (port 8501 by default)")
     parser.add_argument("--model", required=True, help="the name that the model is served by")
     parser.add_argument("--version", type=int, help="a version of the model (default: the newest served)")

@@ -37,7 +37,6 @@ def main(arguments=None):
 
     from PIL import Image
 
-    _cli.load_tensorflow()
     from kerasseg.pipeline import presets
 
     if options.preset not in presets.__all__:

@@ -28,7 +28,6 @@ def main(arguments=None):
     if options.validate_every is None:
         options.validate_every = max(1, options.steps // 20)
 
-    _cli.load_tensorflow()
     from tensorflow import keras
 
     from kerasseg import pipeline, training

@@ -1,9 +1,9 @@
 """U-Net's weight map, which makes a network learn the narrow gaps between touching cells. NumPy, outside the graph."""
 
-import cv2
 import numpy as np
 from scipy import ndimage
 
+from kerasseg._opencv import cv2
 from kerasseg.spec import IGNORE_LABEL
 
 _NEGLIGIBLE = 1e-9

@@ -141,7 +141,7 @@ def _file_bytes(image) -> bytes:
         raise DataError(f"{image}: cannot be read ({error.strerror})") from error
     if data.startswith(_SENT_AS_THEY_ARE):
         return data
-    import cv2
+    from kerasseg._opencv import cv2
 
     decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
     if decoded is None:
@@ -163,13 +163,13 @@ def _encode(image):
 
 
 def _png(image):
-    import cv2
+    from kerasseg._opencv import cv2
 
     return cv2.imencode(".png", image)[1].tobytes()
 
 
 def _decode_mask(data):
-    import cv2
+    from kerasseg._opencv import cv2
 
     mask = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
     if mask is None or mask.ndim != 2 or mask.dtype != np.uint8:

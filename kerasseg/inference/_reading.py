@@ -70,7 +70,7 @@ def _decoded(data):
 
 def _png_16_bit(data):
     """Pillow would keep the upper 8 bits of colour images only."""
-    import cv2
+    from kerasseg._opencv import cv2
 
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if image is None:

@@ -73,9 +73,9 @@ def make_norm(norm: str | Callable, channels: int, *, name: str, momentum: float
     """Returns a normalisation layer, or None.
 
     Args:
-        norm: "batch"; "sync" (statistics of the global batch of all replicas); "group" (up to 32 groups of 4 channels or more); "frozen"
-            (batch normalisation with fixed statistics, scale and shift); "none"; or a callable that takes `name`
-            and returns a layer.
+        norm: "batch"; "sync" (statistics of the global batch of all replicas); "group" (up to 32 groups, of 4
+            channels or more); "frozen" (batch normalisation with fixed statistics, scale and shift); "none"; or a
+            callable that takes `name` and returns a layer.
         channels: Channels of the tensor it will normalise.
         name: Name of the layer.
         momentum, epsilon: Of the batch normalisations ("group" takes the epsilon).

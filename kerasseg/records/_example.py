@@ -2,10 +2,10 @@
 
 import dataclasses
 
-import cv2
 import numpy as np
 import tensorflow as tf
 
+from kerasseg._opencv import cv2
 from kerasseg.spec import DataError
 
 WEIGHT_SCALE = 1024

@@ -3,11 +3,11 @@
 import io
 import logging
 
-import cv2
 import numpy as np
 import tifffile
 from PIL import Image, ImageSequence
 
+from kerasseg._opencv import cv2
 from kerasseg.records._files import damaged, is_tiff, read_bytes
 from kerasseg.spec import DataError
 

@@ -56,8 +56,9 @@ def load_tf1(model: keras.Model, source: str | Mapping[str, np.ndarray], *, excl
                 continue
             if tuple(variable.shape) != tuple(shapes[theirs]):
                 raise DataError(
-                    f"{ours} has shape {tuple(variable.shape)}, but {theirs} in the source has {tuple(shapes[theirs])}; "
-                    "expected a model of the same backbone, width and number of classes, or exclude=() naming the layer"
+                    f"{ours} has shape {tuple(variable.shape)}, but {theirs} in the source has "
+                    f"{tuple(shapes[theirs])}; expected a model of the same backbone, width and number of classes, or "
+                    "exclude=() naming the layer"
                 )
             loaded[ours] = theirs
             values.append((variable, read(theirs)))
