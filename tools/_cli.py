@@ -11,7 +11,7 @@ from pathlib import Path
 # A tool runs from a clone, installed or not.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 # TensorFlow's own start-up chatter is not for the people who run a tool.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from kerasseg.spec import DataError
 
