@@ -6,9 +6,6 @@ The plain network has the same wiring and the same weights, with `keras.layers.C
 `keras.layers.BatchNormalization` in place of this package's layers. Data is synthetic: this is the model's speed alone.
 """
 
-import json
-import sys
-
 import numpy as np
 import tensorflow as tf
 from _timing import interleaved, table
@@ -70,12 +67,9 @@ def subjects():
 
 
 def main():
-    results = {}
     for title, calls in subjects():
-        results[title] = interleaved(calls)
-        print(f"\n### {title}\n\n{table(results[title], 'plain Keras')}", flush=True)
+        print(f"\n### {title}\n\n{table(interleaved(calls), 'plain Keras')}", flush=True)
         keras.backend.clear_session()
-    json.dump(results, sys.stderr, indent=1)
 
 
 if __name__ == "__main__":
