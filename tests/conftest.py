@@ -40,9 +40,9 @@ def _folder(name: str) -> Path:
 def run_tool():
     """Returns a function that runs a tool in a process of its own: `run_tool("convert_voc.py", "--voc", path)`."""
 
-    def run(name, *arguments, check=True, **kwargs):
+    def run(name, *arguments, check=True, timeout_s=500, **kwargs):
         command = [sys.executable, str(ROOT / "tools" / name), *map(str, arguments)]
-        result = subprocess.run(command, capture_output=True, text=True, timeout=500, **kwargs)
+        result = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, **kwargs)
         if check and result.returncode:
             pytest.fail(f"{name} ended with {result.returncode}:\n{result.stdout}\n{result.stderr}")
         return result

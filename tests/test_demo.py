@@ -44,9 +44,10 @@ def test_a_folder_of_someone_else_is_not_touched(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(2000)
 def test_the_demo_learns(tmp_path, run_tool):
     """As a user runs it: at least 0.90 on the images kept back."""
-    result = run_tool("demo.py", "--output", tmp_path / "demo")
+    result = run_tool("demo.py", "--output", tmp_path / "demo", timeout_s=1800)
     scores = check(tmp_path / "demo", result.stdout)
     assert scores["num_images"] == 16
     assert scores["mean_iou"] >= 0.90
