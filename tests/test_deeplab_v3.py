@@ -90,6 +90,14 @@ def test_a_model_trained_at_stride_16_loads_at_stride_8(tmp_path):
     np.testing.assert_allclose(features[0], features[1][:, ::2, ::2], atol=1e-4)
 
 
+def test_a_fixed_input_size_builds_the_same_network():
+    free, fixed = (deeplab_v3(3, width=1 / 32, input_shape=shape) for shape in ((None, None, 3), (65, 97, 3)))
+    assert fixed.output_shape == (None, 65, 97, 3)
+    fixed.set_weights(free.get_weights())
+    image = np.random.default_rng(0).uniform(0, 255, (2, 65, 97, 3)).astype(np.float32)
+    np.testing.assert_allclose(fixed(image, training=False), free(image, training=False), atol=1e-6)
+
+
 def test_variants_share_layer_names():
     names = [{layer.name for layer in deeplab_v3(2, variant=v, width=1 / 32).layers} for v in ("original", "paper")]
     only_paper = names[1] - names[0]
@@ -187,6 +195,8 @@ class TestLoadTf1:
             prefix = tf.compat.v1.train.Saver().save(session, str(tmp_path / "resnet_v2_50.ckpt"))
         one, two = deeplab_v3(5, width=self.WIDTH), deeplab_v3(5, width=self.WIDTH)
         assert load_tf1(one, prefix) == load_tf1(two, source)
+        assert load_tf1(one, tmp_path) == load_tf1(one, f"{prefix}.index") == load_tf1(one, prefix)
+        assert load_tf1(two, {f"{name}:0": value for name, value in source.items()}) == load_tf1(two, source)
         for a, b in zip(one.get_layer("conv1").get_weights(), two.get_layer("conv1").get_weights(), strict=True):
             np.testing.assert_array_equal(a, b)
 

@@ -36,7 +36,8 @@ def load_tf1(model: keras.Model, source: str | Mapping[str, np.ndarray], *, excl
 
     Args:
         model: From `kerasseg.models.deeplab_v3`; `variant="original"` for the original's weights.
-        source: Path of a checkpoint (the prefix, without .index or .data), or TF1 variable names to arrays.
+        source: Path of a checkpoint (the prefix that its .index and .data files share, or the folder with the newest),
+            or TF1 variable names to arrays.
         exclude: Layers that stay as they are, by the start of their names: ("logits",) to fine-tune to other classes.
     Returns:
         LoadReport: What was loaded, what stayed, and what was left over (optimiser slots, the classifier, ...).
@@ -76,9 +77,10 @@ def load_tf1(model: keras.Model, source: str | Mapping[str, np.ndarray], *, excl
 def _open(source):
     """Returns the shapes by name, and a function that reads one array."""
     if isinstance(source, Mapping):
-        return {name: np.shape(value) for name, value in source.items()}, lambda name: np.asarray(source[name])
+        arrays = {name.removesuffix(":0"): value for name, value in source.items()}  # as `variable.name` has it
+        return {name: np.shape(value) for name, value in arrays.items()}, lambda name: np.asarray(arrays[name])
     try:
-        reader = tf.train.load_checkpoint(str(source))
+        reader = tf.train.load_checkpoint(str(source).removesuffix(".index"))
         return reader.get_variable_to_shape_map(), reader.get_tensor
     except (ValueError, tf.errors.OpError, RuntimeError) as error:
         raise DataError(
