@@ -146,9 +146,12 @@ def test_one_core_gives_the_same_batches(data_dir):
     assert same(narrow, take(12, data_dir, "train", 3, 16, seed=5))
 
 
-def test_a_resumed_run_begins_at_its_epoch(data_dir):
-    whole = take(22, data_dir, "train", 1, 16, seed=2)
-    assert same(whole[11:], take(11, data_dir, "train", 1, 16, seed=2, first_epoch=1))
+@pytest.mark.parametrize("first_step", [1, 4, 11])
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_a_resumed_run_begins_with_its_next_batch(data_dir, batch_size, first_step):
+    """At the end of an epoch (11 images) and in the midst of one, with batches that straddle epochs."""
+    whole = take(first_step + 3, data_dir, "train", batch_size, 16, seed=2)
+    assert same(whole[first_step:], take(3, data_dir, "train", batch_size, 16, seed=2, first_step=first_step))
 
 
 def test_every_sample_of_every_epoch_has_a_seed_of_its_own(data_dir):
@@ -253,7 +256,7 @@ def test_faults_of_arguments_are_named(data_dir, tmp_path):
         train_batches(data_dir, "train", 2, 8, preset="deeplab")
     with pytest.raises(ValueError, match=r"height, width\), at least 1, received \(8, 0\)"):
         train_batches(data_dir, "train", 2, (8, 0))
-    with pytest.raises(ValueError, match="at least 1 and first_epoch of at least 0, received 0, 1000 and 0"):
+    with pytest.raises(ValueError, match="at least 1 and first_step of at least 0, received 0, 1000 and 0"):
         train_batches(data_dir, "train", 0, 8)
     with pytest.raises(ValueError, match="seed of at least 0, received -1"):
         train_batches(data_dir, "train", 1, 8, seed=-1)

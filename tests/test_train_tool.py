@@ -109,10 +109,9 @@ def test_a_finished_run_says_so_again_and_other_options_are_refused(data, tmp_pa
 def test_batches_from_any_step_are_those_of_an_uninterrupted_run(data):
     """Seven images and batches of four: only every fourth epoch begins with a batch."""
     options = train._parser().parse_args([*TINY, *SHORT, "--data", str(data), "--output", "x"])
-    described = spec.DatasetSpec.load(data)
-    whole = list(train._batches(options, described, 0).take(16).as_numpy_iterator())
+    whole = list(train._batches(options, 0).take(16).as_numpy_iterator())
     for step in (1, 6, 7, 8, 15):
-        later = next(train._batches(options, described, step).as_numpy_iterator())
+        later = next(train._batches(options, step).as_numpy_iterator())
         for ours, expected in zip(later, whole[step], strict=True):
             np.testing.assert_array_equal(ours, expected)
 

@@ -47,7 +47,7 @@ def main(arguments=None):
             print(_initialise(model, options.init, options.init_exclude))
         state = training.fit(
             model,
-            lambda step: _batches(options, spec, step),
+            lambda step: _batches(options, step),
             run,
             steps=options.steps,
             validate_every=options.validate_every,
@@ -154,27 +154,20 @@ def _loss(options, spec):
     return CrossEntropy(spec.ignore_label, weights)
 
 
-def _batches(options, spec, step):
-    """Returns the training batches from a step's on.
-
-    Batches run across the ends of epochs: they are read from the last epoch at or before `step` that begins a batch.
-    """
+def _batches(options, step):
+    """Returns the training batches from a step's on."""
     from kerasseg import pipeline
 
-    examples, size = spec.split(options.train_split).num_examples, options.batch_size
-    aligned = size // math.gcd(examples, size)  # every so many epochs, one begins a batch
-    epoch = step * size // examples // aligned * aligned
-    batches = pipeline.train_batches(
+    return pipeline.train_batches(
         options.data,
         options.train_split,
-        size,
+        options.batch_size,
         options.crop_size,
         options.preset,
         options.seed,
         weights=options.pixel_weights,
-        first_epoch=epoch,
+        first_step=step,
     )
-    return batches.skip(step - epoch * examples // size)
 
 
 def _initialise(model, source, exclude):

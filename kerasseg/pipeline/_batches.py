@@ -26,7 +26,7 @@ def train_batches(
     *,
     weights: bool = False,
     shuffle_block: int = 1000,
-    first_epoch: int = 0,
+    first_step: int = 0,
     num_parallel: int = tf.data.AUTOTUNE,
 ) -> tf.data.Dataset:
     """Returns batches that go on for ever, shuffled anew and augmented anew in every epoch.
@@ -48,7 +48,7 @@ def train_batches(
         weights: Whether to give the weight maps, for losses that take weights for each pixel.
         shuffle_block: Records are read from all files in turn, in random order of the files, and shuffled among as
             many of their neighbours; so many are kept in memory, encoded.
-        first_epoch: Where to begin, for a run that resumes.
+        first_step: The batch to begin with, for a run that resumes. The records before it are not decoded.
         num_parallel: Samples decoded and augmented at the same time.
 
     Returns:
@@ -63,10 +63,10 @@ def train_batches(
     if weights and not spec.has_weights:
         raise DataError(f"{data_dir} has no weight maps; convert it again with --border-weights")
     size = _checked_size(crop_size)
-    if batch_size < 1 or shuffle_block < 1 or first_epoch < 0:
+    if batch_size < 1 or shuffle_block < 1 or first_step < 0:
         raise ValueError(
-            "expected batch_size and shuffle_block of at least 1 and first_epoch of at least 0, "
-            f"received {batch_size}, {shuffle_block} and {first_epoch}"
+            "expected batch_size and shuffle_block of at least 1 and first_step of at least 0, "
+            f"received {batch_size}, {shuffle_block} and {first_step}"
         )
     augmented = _preset(preset)
 
@@ -76,7 +76,9 @@ def train_batches(
         return (*elements, drawn["weight"]) if weights else elements
 
     files = [str(path) for path in checked_shards(data_dir, split)]
-    data = _shuffled_records(files, _base_seed(seed), shuffle_block, first_epoch)
+    # Batches run across the ends of epochs.
+    first_epoch, seen = divmod(first_step * batch_size, spec.split(split).num_examples)
+    data = _shuffled_records(files, _base_seed(seed), shuffle_block, first_epoch).skip(seen)
     data = data.map(sample, num_parallel_calls=num_parallel, deterministic=True)
     return data.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
 
