@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 from tensorflow import keras
 
-from kerasseg._version import __version__
+from kerasseg._version import versions
 from kerasseg.export._signatures import Signatures
 from kerasseg.export._verify import verify
 from kerasseg.spec import DataError
@@ -82,7 +81,7 @@ def _description(model, class_names, palette, training):
         "channels": model.input_shape[-1],
         "num_parameters": model.count_params(),
         "exported": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "versions": {"kerasseg": __version__, "tensorflow": tf.__version__, "keras": keras.__version__},
+        "versions": versions(),
         "training": training or {},
     }
 

@@ -3,19 +3,16 @@
 import contextlib
 import csv
 import dataclasses
-import importlib.metadata
 import io
 import json
 import os
-import platform
 import shutil
 import zipfile
 from pathlib import Path
 
-import tensorflow as tf
 from tensorflow import keras
 
-from kerasseg._version import __version__
+from kerasseg._version import versions
 from kerasseg.spec import DataError
 from kerasseg.training._state import TrainingState
 
@@ -145,14 +142,7 @@ class RunFolder:
         _write_text(self.log, text.getvalue())
 
     def _write_run(self, scores: dict) -> None:
-        package = keras.Model.__module__.partition(".")[0]  # keras or tf_keras, whichever TensorFlow was told to use
-        versions = {
-            "kerasseg": __version__,
-            "tensorflow": tf.__version__,
-            package: importlib.metadata.version(package),
-            "python": platform.python_version(),
-        }
-        content = {**self._describe, "versions": versions, "scores": scores}
+        content = {**self._describe, "versions": versions(), "scores": scores}
         _write_text(self.run_file, json.dumps(content, indent=1) + "\n")
 
 
