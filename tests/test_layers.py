@@ -9,7 +9,17 @@ import tensorflow as tf
 from tensorflow import keras
 
 from kerasseg import layers
-from kerasseg.layers import ASPP, AtrousConv2D, BatchNorm, CropLike, LegalInputSize, Normalize, Resize, make_norm
+from kerasseg.layers import (
+    ASPP,
+    AtrousConv2D,
+    BatchNorm,
+    CropLike,
+    LegalInputSize,
+    MaxUnpool2D,
+    Normalize,
+    Resize,
+    make_norm,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -24,15 +34,25 @@ EXAMPLES = {
     "BatchNorm": (lambda: BatchNorm(momentum=0.5), (None, None, 3)),
     "CropLike": (lambda: CropLike(offset=1), [(None, None, 3), (None, None, 2)]),
     "LegalInputSize": (lambda: LegalInputSize(4, 2, 10), (None, None, 3)),
+    "MaxUnpool2D": (lambda: MaxUnpool2D(), [(None, None, 3), (None, None, 3)]),
     "Normalize": (lambda: Normalize((1.0, 2.0, 3.0), 2.0), (None, None, 3)),
     "Resize": (lambda: Resize(scale=2), (None, None, 3)),
 }
 
 
-def call_on(layer, shapes, size=10):
+# Height and width of the two tensors that a layer of lists is called with; others get one of 10 x 10.
+SIDES = {"CropLike": [(10, 10), (7, 6)], "MaxUnpool2D": [(4, 5), (7, 10)]}
+
+
+def sizes_of(name, shapes):
+    """Returns concrete shapes to call an example with."""
     if isinstance(shapes, list):
-        return layer([floats(2, size, size, shapes[0][-1]), floats(2, size - 3, size - 4, shapes[1][-1])])
-    return layer(floats(2, size, size, shapes[-1]))
+        return [(2, *sides, shape[-1]) for sides, shape in zip(SIDES[name], shapes, strict=True)]
+    return (2, 10, 10, shapes[-1])
+
+
+def call_on(layer, sizes):
+    return layer([floats(*size) for size in sizes] if isinstance(sizes, list) else floats(*sizes))
 
 
 def test_every_layer_has_an_example():
@@ -47,10 +67,8 @@ def test_layer_contract(name, tmp_path):
     make, shapes = EXAMPLES[name]
     inputs = [keras.Input(s) for s in shapes] if isinstance(shapes, list) else keras.Input(shapes)
     model = keras.Model(inputs, make()(inputs))
-    value = call_on(model, shapes)
-    sizes = (
-        [(2, 10, 10, shapes[0][-1]), (2, 7, 6, shapes[1][-1])] if isinstance(shapes, list) else (2, 10, 10, shapes[-1])
-    )
+    sizes = sizes_of(name, shapes)
+    value = call_on(model, sizes)
     assert tuple(value.shape) == tuple(make().compute_output_shape(sizes))
     layer = make()
     assert type(layer).from_config(layer.get_config()).get_config() == layer.get_config()
@@ -59,7 +77,7 @@ def test_layer_contract(name, tmp_path):
     for one, two in zip(model.get_weights(), loaded.get_weights(), strict=True):
         np.testing.assert_array_equal(one, two)
     half = type(make()).from_config({**make().get_config(), "dtype": "mixed_bfloat16"})
-    assert call_on(half, shapes).dtype == tf.bfloat16
+    assert call_on(half, sizes).dtype == tf.bfloat16
 
 
 class TestAtrousConv2D:
@@ -217,6 +235,59 @@ class TestCropLike:
             CropLike(offset=2).compute_output_shape([(1, 5, 5, 1), (1, 4, 4, 1)])
         with pytest.raises(ValueError, match="offset must be None or >= 0, got -1"):
             CropLike(offset=-1)
+
+
+class TestMaxUnpool2D:
+    @pytest.mark.parametrize("pool_size", [2, 3])
+    @pytest.mark.parametrize("size", [(6, 8), (7, 5), (23, 30)])
+    def test_against_a_loop_over_windows_with_ties(self, size, pool_size):
+        """Values and gradient, on whole numbers of which many windows hold the largest more than once."""
+        pooled_from = RNG.integers(0, 3, (2, *size, 3)).astype(np.float32)
+        values = floats(2, *(-(-side // pool_size) for side in size), 3)
+        places = list(_first_maxima(pooled_from, pool_size))
+        expected = np.zeros_like(pooled_from)
+        for pooled, source in places:
+            expected[source] = values[pooled]
+        upstream, tensor = floats(*expected.shape), tf.constant(values)
+        with tf.GradientTape() as tape:
+            tape.watch(tensor)
+            result = MaxUnpool2D(pool_size)([tensor, pooled_from])
+            total = tf.reduce_sum(result * upstream)
+        np.testing.assert_array_equal(result, expected)
+        gradient = np.zeros_like(values)
+        for pooled, source in places:
+            gradient[pooled] = upstream[source]
+        np.testing.assert_array_equal(tape.gradient(total, tensor), gradient)
+
+    def test_undoes_the_pooling_at_the_maxima(self):
+        image = floats(1, 9, 7, 2)
+        pooled = keras.layers.MaxPooling2D(2, padding="same")(image)
+        unpooled = MaxUnpool2D()([pooled, image]).numpy()
+        np.testing.assert_array_equal(unpooled[unpooled != 0], image[unpooled != 0])
+        np.testing.assert_array_equal(np.count_nonzero(unpooled), np.size(pooled))
+
+    def test_sizes_that_do_not_belong_together(self):
+        with pytest.raises(ValueError, match=r"values of \(3, 4\) do not come from a 2x2 pooling of \(7, 7\)"):
+            MaxUnpool2D().compute_output_shape([(1, 3, 4, 1), (1, 7, 7, 1)])
+        with pytest.raises(ValueError, match="pool_size must be at least 1, got 0"):
+            MaxUnpool2D(0)
+
+
+def _first_maxima(image, p):
+    """Yields, for each pooling window, its place in the pooled map and that of its first maximum in the image."""
+    for b, i, j, c in np.ndindex(len(image), -(-image.shape[1] // p), -(-image.shape[2] // p), image.shape[3]):
+        window = image[b, _start(i, p, image.shape[1]) : _stop(i, p, image.shape[1])]
+        window = window[:, _start(j, p, image.shape[2]) : _stop(j, p, image.shape[2]), c]
+        row, column = np.unravel_index(window.argmax(), window.shape)
+        yield (b, i, j, c), (b, _start(i, p, image.shape[1]) + row, _start(j, p, image.shape[2]) + column, c)
+
+
+def _start(i, p, n):
+    return max(i * p - (-n % p) // 2, 0)  # "same" shares the missing pixels among both ends, the odd one at the end
+
+
+def _stop(i, p, n):
+    return min((i + 1) * p - (-n % p) // 2, n)
 
 
 class TestLegalInputSize:
