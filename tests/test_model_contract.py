@@ -151,10 +151,9 @@ def test_export_answers_as_the_model_predicts(name, tmp_path):
         after = legal_size(model, size + border) - size - border // 2
         image = np.pad(image, [(0, 0), *[(border // 2, after)] * 2, (0, 0)], mode="reflect")
     logits = model.predict(image, verbose=0)[:, :size, :size]
-    top = np.sort(logits, -1)
-    clear = top[..., -1] - top[..., -2] > 1e-4  # rounding may break ties
-    assert clear.mean() > 0.99
-    np.testing.assert_array_equal(served[clear], logits.argmax(-1)[clear])
+    chosen = np.take_along_axis(logits, served[..., None].astype(int), -1)[..., 0]
+    np.testing.assert_allclose(chosen, logits.max(-1), atol=1e-4)  # the highest, or one that ties with it
+    assert len(np.unique(served)) > 1
 
 
 @every_model
