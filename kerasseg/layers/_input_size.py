@@ -3,6 +3,8 @@
 import tensorflow as tf
 from tensorflow import keras
 
+from kerasseg.layers._size_rule import SizeRule
+
 
 @keras.utils.register_keras_serializable("kerasseg")
 class LegalInputSize(keras.layers.Layer):
@@ -30,7 +32,7 @@ class LegalInputSize(keras.layers.Layer):
         return max(below, smallest), max(self._round_up(size), smallest)
 
     def _round_up(self, size):
-        return -((self.offset - size) // self.multiple) * self.multiple + self.offset
+        return SizeRule(self.multiple, self.offset).round_up(size)
 
     def call(self, inputs):
         checks = []

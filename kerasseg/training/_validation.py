@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from kerasseg.layers import LegalInputSize
+from kerasseg.layers import SizeRule, size_rules
 from kerasseg.metrics import MeanIoU
 from kerasseg.spec import IGNORE_LABEL
 
@@ -28,7 +28,7 @@ class Validation:
         self._model, self._data, self._ignore_label = model, data, ignore_label
         self._score = MeanIoU(model.output_shape[-1], ignore_label)
         self._loss = keras.metrics.Mean()
-        self._rule = next((layer for layer in model.layers if isinstance(layer, LegalInputSize)), None)
+        self._rules = size_rules(model)
         image, mask = data.element_spec[:2]
         signature = [
             tf.TensorSpec([None, None, None, image.shape[-1]], image.dtype),
@@ -41,7 +41,7 @@ class Validation:
         self._score.reset_state()
         self._loss.reset_state()
         for image, mask, *_ in self._data:
-            if self._rule is not None:
+            if self._rules != (SizeRule(), SizeRule()):
                 image, mask = self._padded(image.numpy(), mask.numpy())
             self._step(image, mask)
         return {"val_loss": float(self._loss.result()), "val_mean_iou": float(self._score.result())}
@@ -54,13 +54,10 @@ class Validation:
     def _padded(self, image, mask):
         """Mirrors an image outwards until its logits cover the mask; more logits than mask meet the ignored label."""
         image_pad, mask_pad = [(0, 0)], [(0, 0)]
-        for axis in (1, 2):
-            smallest = self._rule.nearest(1)[1]
-            border = smallest - self._model.compute_output_shape((1, smallest, smallest, image.shape[-1]))[1]
-            size = image.shape[axis]
-            legal = self._rule.nearest(size + border)[1]
-            image_pad.append((border // 2, legal - size - border // 2))
-            mask_pad.append((0, legal - size - border))
+        for size, rule in zip(mask.shape[1:], self._rules, strict=True):
+            legal, before = rule.covering(size), rule.margin // 2
+            image_pad.append((before, legal - size - before))
+            mask_pad.append((0, legal - rule.margin - size))
         if self._ignore_label is None and any(after for _, after in mask_pad):
             raise ValueError("this model pads images to a legal size, which takes an ignore_label, received None")
         image = np.pad(image, [*image_pad, (0, 0)], mode="reflect")
