@@ -15,6 +15,7 @@ from kerasseg.layers import (
     BatchNorm,
     CropLike,
     LegalInputSize,
+    LocalResponseNorm,
     MaxUnpool2D,
     Normalize,
     Resize,
@@ -34,8 +35,9 @@ EXAMPLES = {
     "BatchNorm": (lambda: BatchNorm(momentum=0.5), (None, None, 3)),
     "CropLike": (lambda: CropLike(offset=1), [(None, None, 3), (None, None, 2)]),
     "LegalInputSize": (lambda: LegalInputSize(4, 2, 10), (None, None, 3)),
+    "LocalResponseNorm": (lambda: LocalResponseNorm(3), (None, None, 8)),
     "MaxUnpool2D": (lambda: MaxUnpool2D(), [(None, None, 3), (None, None, 3)]),
-    "Normalize": (lambda: Normalize((1.0, 2.0, 3.0), 2.0), (None, None, 3)),
+    "Normalize": (lambda: Normalize((1.0, 2.0, 3.0), 2.0, bgr=True), (None, None, 3)),
     "Resize": (lambda: Resize(scale=2), (None, None, 3)),
 }
 
@@ -104,6 +106,23 @@ class TestAtrousConv2D:
             for j in range(3)
         )
         np.testing.assert_allclose(result, expected, atol=1e-5)
+
+    @pytest.mark.parametrize("rate", [1, 2])
+    def test_groups_equal_a_convolution_of_each_part(self, rate):
+        image = tf.constant(floats(2, 9, 8, 6))
+        layer = AtrousConv2D(4, 3, padding="same", dilation_rate=rate, groups=2, use_bias=False)
+        with tf.GradientTape() as tape:
+            tape.watch(image)
+            result = layer(image)
+        assert tape.gradient(result, image) is not None
+        kernel = layer.get_weights()[0]
+        assert kernel.shape == (3, 3, 3, 4)
+        for part in range(2):
+            alone = keras.layers.Conv2D(2, 3, padding="same", dilation_rate=rate, use_bias=False)
+            alone.build((None, None, None, 3))
+            alone.set_weights([kernel[..., 2 * part : 2 * part + 2]])
+            expected = alone(image[..., 3 * part : 3 * part + 3])
+            np.testing.assert_allclose(result[..., 2 * part : 2 * part + 2], expected, atol=1e-5)
 
     def test_is_one_convolution_forward_and_backward(self):
         layer = AtrousConv2D(4, 3, padding="same", dilation_rate=6)
@@ -222,6 +241,28 @@ def _resize(x, m, axis, sampling):
     high = np.minimum(low + 1, n - 1)
     weight = (at - low).reshape([-1 if a == axis else 1 for a in range(4)])
     return np.take(x, low, axis) * (1 - weight) + np.take(x, high, axis) * weight
+
+
+class TestNormalize:
+    @pytest.mark.parametrize("channels", [1, 2, 3, 5])
+    def test_bgr(self, channels):
+        image = floats(1, 2, 2, channels)
+        mean = tuple(float(c) for c in range(channels))
+        expected = image - np.float32(mean)
+        if channels >= 3:
+            expected = expected[..., [2, 1, 0, *range(3, channels)]]
+        np.testing.assert_allclose(Normalize(mean, bgr=True)(image), expected, atol=1e-6)
+
+
+def test_local_response_norm_against_a_loop():
+    x, size, alpha = floats(1, 3, 2, 7) * 9, 5, 0.3
+    result = LocalResponseNorm(size, alpha)(x).numpy()
+    for c in range(7):
+        near = x[..., max(c - 2, 0) : c + 3]
+        expected = x[..., c] / (1 + alpha / size * (near**2).sum(-1)) ** 0.75
+        np.testing.assert_allclose(result[..., c], expected, rtol=1e-5)
+    with pytest.raises(ValueError, match="size must be odd and at least 1, got 4"):
+        LocalResponseNorm(4)
 
 
 class TestCropLike:

@@ -1,5 +1,7 @@
 """Feature extractors: functions from an image tensor to named feature maps, at a chosen output stride."""
 
 from kerasseg.backbones._resnet_v2 import RESNET_V2, resnet_v2
+from kerasseg.backbones._vgg16 import VGG16, vgg16
+from kerasseg.backbones._width import scaled
 
-__all__ = ["RESNET_V2", "resnet_v2"]
+__all__ = ["RESNET_V2", "VGG16", "resnet_v2", "scaled", "vgg16"]

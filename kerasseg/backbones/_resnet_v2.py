@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from tensorflow import keras
 
+from kerasseg.backbones._width import scaled
 from kerasseg.layers import AtrousConv2D, make_norm
 
 RESNET_V2 = {
@@ -57,9 +58,7 @@ def resnet_v2(
             f"multi_grid must have {RESNET_V2[name][3]} entries, one per unit of block 4, got {multi_grid}"
         )
     build = _Builder(norm, momentum, epsilon)
-    root = round(64 * width)
-    if root < 1 or abs(root - 64 * width) > 1e-6:
-        raise ValueError(f"width must make 64 * width a whole number >= 1, got {width}")
+    root = scaled(64, width)
 
     # No normalisation and no activation: the first unit's pre-activation has them.
     x = build.conv(x, root, 7, "conv1", strides=2, bias=True)

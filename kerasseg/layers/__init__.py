@@ -8,6 +8,7 @@ from kerasseg.layers._aspp import ASPP
 from kerasseg.layers._atrous_conv import AtrousConv2D
 from kerasseg.layers._crop import CropLike
 from kerasseg.layers._input_size import LegalInputSize
+from kerasseg.layers._lrn import LocalResponseNorm
 from kerasseg.layers._max_unpool import MaxUnpool2D
 from kerasseg.layers._norm import BatchNorm, make_norm
 from kerasseg.layers._normalize import Normalize
@@ -20,6 +21,7 @@ __all__ = [
     "BatchNorm",
     "CropLike",
     "LegalInputSize",
+    "LocalResponseNorm",
     "MaxUnpool2D",
     "Normalize",
     "Resize",

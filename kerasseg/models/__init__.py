@@ -1,7 +1,8 @@
 """The networks: functions that build a `keras.Model` from an image to logits.
 
 Every model takes `image`, float32 [B, H, W, C], 0-255 (RGB for three channels), normalises it itself and returns
-`logits`, float32 [B, H, W, K], also under mixed precision.
+`logits`, float32 [B, H, W, K], also under mixed precision. `__all__` lists these builders; functions that take a
+finished model are here as well.
 """
 
 from kerasseg.models._deeplab_v3 import deeplab_v3
