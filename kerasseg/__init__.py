@@ -14,6 +14,7 @@ _SUBPACKAGES = (
     "client",
     "export",
     "inference",
+    "inspection",
     "layers",
     "losses",
     "metrics",

@@ -26,6 +26,7 @@ ALLOWED = {
     "models": {"spec", "layers", "backbones"},
     "weights": {"spec", "layers", "backbones"},
     "training": {"spec", "layers", "losses", "metrics", "_version"},
+    "inspection": set(),
     "inference": {"spec", "_opencv", "layers", "metrics", "postprocess"},
     "export": {"spec", "layers", "_version"},
     "client": {"spec", "_opencv"},
