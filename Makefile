@@ -5,7 +5,7 @@ RUN = $(VENV)/bin/python
 STAMP = $(VENV)/.installed
 PYTEST = $(RUN) -m pytest
 
-.PHONY: setup demo test test-slow lint bench clean
+.PHONY: setup demo test test-slow agreement torch lint bench clean
 
 setup: $(STAMP)
 
@@ -31,6 +31,13 @@ test: setup
 
 test-slow: setup
 	$(PYTEST) -m slow
+
+# PyTorch, for tests/test_agreement.py alone; without it they are skipped.
+torch: setup
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+
+agreement: torch
+	$(PYTEST) tests/test_agreement.py
 
 lint: setup
 	$(RUN) -m ruff check .
