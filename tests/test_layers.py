@@ -16,7 +16,9 @@ from kerasseg.layers import (
     CropLike,
     LegalInputSize,
     LocalResponseNorm,
+    MaxPoolWithIndices2D,
     MaxUnpool2D,
+    MaxUnpoolWithIndices2D,
     Normalize,
     Resize,
     make_norm,
@@ -36,14 +38,20 @@ EXAMPLES = {
     "CropLike": (lambda: CropLike(offset=1), [(None, None, 3), (None, None, 2)]),
     "LegalInputSize": (lambda: LegalInputSize(4, 2, 10), (None, None, 3)),
     "LocalResponseNorm": (lambda: LocalResponseNorm(3), (None, None, 8)),
+    "MaxPoolWithIndices2D": (lambda: MaxPoolWithIndices2D(3), (None, None, 3)),
     "MaxUnpool2D": (lambda: MaxUnpool2D(), [(None, None, 3), (None, None, 3)]),
+    "MaxUnpoolWithIndices2D": (lambda: MaxUnpoolWithIndices2D(), [(None, None, 3)] * 3),
     "Normalize": (lambda: Normalize((1.0, 2.0, 3.0), 2.0, bgr=True), (None, None, 3)),
     "Resize": (lambda: Resize(scale=2), (None, None, 3)),
 }
 
 
 # Height and width of the two tensors that a layer of lists is called with; others get one of 10 x 10.
-SIDES = {"CropLike": [(10, 10), (7, 6)], "MaxUnpool2D": [(4, 5), (7, 10)]}
+SIDES = {
+    "CropLike": [(10, 10), (7, 6)],
+    "MaxUnpool2D": [(4, 5), (7, 10)],
+    "MaxUnpoolWithIndices2D": [(4, 5), (4, 5), (7, 10)],
+}
 
 
 def sizes_of(name, shapes):
@@ -54,7 +62,12 @@ def sizes_of(name, shapes):
 
 
 def call_on(layer, sizes):
-    return layer([floats(*size) for size in sizes] if isinstance(sizes, list) else floats(*sizes))
+    """Calls a layer on numbers >= 0: they may be taken for indices."""
+    return layer([abs(floats(*size)) for size in sizes] if isinstance(sizes, list) else abs(floats(*sizes)))
+
+
+def shapes_of(value):
+    return [tuple(v.shape) for v in value] if isinstance(value, (list, tuple)) else tuple(value.shape)
 
 
 def test_every_layer_has_an_example():
@@ -71,7 +84,7 @@ def test_layer_contract(name, tmp_path):
     model = keras.Model(inputs, make()(inputs))
     sizes = sizes_of(name, shapes)
     value = call_on(model, sizes)
-    assert tuple(value.shape) == tuple(make().compute_output_shape(sizes))
+    assert shapes_of(value) == make().compute_output_shape(sizes)
     layer = make()
     assert type(layer).from_config(layer.get_config()).get_config() == layer.get_config()
     model.save(tmp_path / "layer.keras")
@@ -79,7 +92,8 @@ def test_layer_contract(name, tmp_path):
     for one, two in zip(model.get_weights(), loaded.get_weights(), strict=True):
         np.testing.assert_array_equal(one, two)
     half = type(make()).from_config({**make().get_config(), "dtype": "mixed_bfloat16"})
-    assert call_on(half, sizes).dtype == tf.bfloat16
+    value = call_on(half, sizes)
+    assert (value[0] if isinstance(value, list) else value).dtype == tf.bfloat16
 
 
 class TestAtrousConv2D:
@@ -312,6 +326,52 @@ class TestMaxUnpool2D:
             MaxUnpool2D().compute_output_shape([(1, 3, 4, 1), (1, 7, 7, 1)])
         with pytest.raises(ValueError, match="pool_size must be at least 1, got 0"):
             MaxUnpool2D(0)
+
+
+class TestMaxUnpoolWithIndices2D:
+    @pytest.mark.parametrize("pool_size", [2, 3])
+    @pytest.mark.parametrize("size", [(6, 8), (7, 5), (23, 30)])
+    def test_equals_unpooling_by_the_tensor_itself(self, size, pool_size):
+        """Values and gradient, with ties; and the indices are those of a loop over the windows."""
+        image = RNG.integers(-1, 2, (2, *size, 3)).astype(np.float32)
+        pooled, indices = MaxPoolWithIndices2D(pool_size)(image)
+        np.testing.assert_array_equal(pooled, keras.layers.MaxPooling2D(pool_size, padding="same")(image))
+        assert indices.dtype == tf.int64
+        for place, (_, y, x, c) in _first_maxima(image, pool_size):
+            assert indices[place] == (y * size[1] + x) * 3 + c
+        values, upstream = tf.constant(floats(*pooled.shape)), floats(*image.shape)
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(values)
+            one = MaxUnpoolWithIndices2D()([values, indices, image])
+            two = MaxUnpool2D(pool_size)([values, image])
+            totals = [tf.reduce_sum(result * upstream) for result in (one, two)]
+        np.testing.assert_array_equal(one, two)
+        np.testing.assert_array_equal(*(tape.gradient(total, values) for total in totals))
+
+    def test_an_image_does_not_depend_on_the_others_of_its_batch(self):
+        image = floats(3, 7, 5, 2)
+        pool, unpool = MaxPoolWithIndices2D(), MaxUnpoolWithIndices2D()
+        together, together_indices = pool(image)
+        alone, alone_indices = pool(image[1:2])
+        np.testing.assert_array_equal(together_indices[1:2], alone_indices)
+        expected = unpool([alone, alone_indices, image[1:2]])
+        np.testing.assert_array_equal(unpool([together, together_indices, image])[1:2], expected)
+
+    def test_in_a_model_of_unknown_sizes(self):
+        """Indices are whole numbers there too; `like` may have other channels."""
+        inputs = keras.Input((None, None, 2))
+        pooled, indices = MaxPoolWithIndices2D()(inputs)
+        assert indices.dtype in ("int64", tf.int64)
+        outer = keras.layers.Conv2D(5, 3, padding="same")(inputs)
+        model = keras.Model(inputs, MaxUnpoolWithIndices2D()([pooled, indices, outer]))
+        image = floats(2, 9, 4, 2)
+        np.testing.assert_array_equal(model(image), MaxUnpool2D()([MaxPoolWithIndices2D()(image)[0], image]))
+
+    def test_what_does_not_belong_together(self):
+        with pytest.raises(ValueError, match="expected an index for each value"):
+            MaxUnpoolWithIndices2D().compute_output_shape([(1, 3, 4, 1), (1, 4, 4, 1), (1, 7, 7, 1)])
+        with pytest.raises(ValueError, match="pool_size must be at least 1, got 0"):
+            MaxPoolWithIndices2D(0)
 
 
 def _first_maxima(image, p):

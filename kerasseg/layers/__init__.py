@@ -9,7 +9,7 @@ from kerasseg.layers._atrous_conv import AtrousConv2D
 from kerasseg.layers._crop import CropLike
 from kerasseg.layers._input_size import LegalInputSize
 from kerasseg.layers._lrn import LocalResponseNorm
-from kerasseg.layers._max_unpool import MaxUnpool2D
+from kerasseg.layers._max_unpool import MaxPoolWithIndices2D, MaxUnpool2D, MaxUnpoolWithIndices2D
 from kerasseg.layers._norm import BatchNorm, make_norm
 from kerasseg.layers._normalize import Normalize
 from kerasseg.layers._resize import Resize
@@ -22,7 +22,9 @@ __all__ = [
     "CropLike",
     "LegalInputSize",
     "LocalResponseNorm",
+    "MaxPoolWithIndices2D",
     "MaxUnpool2D",
+    "MaxUnpoolWithIndices2D",
     "Normalize",
     "Resize",
     "SizeRule",

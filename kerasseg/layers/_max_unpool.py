@@ -1,4 +1,4 @@
-"""Unpooling: values back to where max-pooling found its maxima."""
+"""Max-pooling that tells where, and unpooling: values back to where max-pooling found its maxima."""
 
 import tensorflow as tf
 from tensorflow import keras
@@ -22,9 +22,7 @@ class MaxUnpool2D(keras.layers.Layer):
 
     def __init__(self, pool_size: int = 2, **kwargs):
         super().__init__(**kwargs)
-        if pool_size < 1:
-            raise ValueError(f"pool_size must be at least 1, got {pool_size}")
-        self.pool_size = pool_size
+        self.pool_size = _checked(pool_size)
 
     def call(self, inputs):
         values, pooled_from = inputs
@@ -44,3 +42,76 @@ class MaxUnpool2D(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "pool_size": self.pool_size}
+
+
+@keras.utils.register_keras_serializable("kerasseg")
+class MaxPoolWithIndices2D(keras.layers.Layer):
+    """Max-pooling that also returns where the maxima were, for `MaxUnpoolWithIndices2D`.
+
+    The networks of this package unpool with `MaxUnpool2D`, which is faster and stores no indices. This pair is for
+    networks in which the tensor that was pooled is no longer at hand, and for looking at the indices.
+
+    Args:
+        pool_size: Side of the pooling windows, which is their stride too. Sizes are rounded up.
+
+    Call: [B, H, W, C]; returns the list `[pooled, indices]`, both [B, ceil(H/p), ceil(W/p), C]: what
+        `MaxPooling2D(pool_size, padding="same")` gives, and, int64, (y * W + x) * C + c of each maximum within its own
+        image; of equal ones the first, in rows.
+    """
+
+    def __init__(self, pool_size: int = 2, **kwargs):
+        super().__init__(**kwargs)
+        self.pool_size = _checked(pool_size)
+
+    def call(self, inputs):
+        return list(tf.nn.max_pool_with_argmax(inputs, self.pool_size, self.pool_size, "SAME", output_dtype=tf.int64))
+
+    def compute_output_shape(self, input_shape):
+        batch, *sides, channels = input_shape
+        shape = (batch, *(None if side is None else -(-side // self.pool_size) for side in sides), channels)
+        return [shape, shape]
+
+    def compute_output_spec(self, inputs):
+        # Keras 3 would take the indices to have the layer's own type. What its layers inherit from traces `call`.
+        return super(keras.layers.Layer, self).compute_output_spec(inputs)
+
+    def get_config(self):
+        return {**super().get_config(), "pool_size": self.pool_size}
+
+
+@keras.utils.register_keras_serializable("kerasseg")
+class MaxUnpoolWithIndices2D(keras.layers.Layer):
+    """Puts each value at its index, and zeros everywhere else.
+
+    What becomes of an image does not depend on the others of its batch. The gradient is that of reading the values
+    at the indices. On the pooled windows of `MaxPoolWithIndices2D`, which do not overlap, no two values meet; those
+    of equal indices would be added.
+
+    Call: `[values, indices, like]`: [B, h, w, C]; integers [B, h, w, C], (y * W + x) * C + c; and [B, H, W, *], of
+        which only height and width are used: they cannot be told from h and w where sides were rounded up. Returns
+        [B, H, W, C].
+    """
+
+    def call(self, inputs):
+        values, indices, like = inputs
+        batch, channels = tf.shape(values, tf.int64)[0], values.shape[-1]
+        height, width = tf.unstack(tf.shape(like, tf.int64)[1:3])
+        size = height * width * channels
+        first = tf.reshape(tf.range(batch) * size, (-1, 1, 1, 1))
+        places = tf.reshape(tf.cast(indices, tf.int64) + first, (-1, 1))
+        unpooled = tf.scatter_nd(places, tf.reshape(values, (-1,)), (batch * size,))
+        unpooled = tf.reshape(unpooled, (batch, height, width, channels))
+        return tf.ensure_shape(unpooled, self.compute_output_shape([tuple(x.shape) for x in inputs]))
+
+    def compute_output_shape(self, input_shape):
+        values, indices, like = input_shape
+        for one, other in zip(values, indices, strict=True):
+            if one is not None and other is not None and one != other:
+                raise ValueError(f"expected an index for each value, got values {values} and indices {indices}")
+        return (values[0], like[1], like[2], values[3])
+
+
+def _checked(pool_size):
+    if pool_size < 1:
+        raise ValueError(f"pool_size must be at least 1, got {pool_size}")
+    return pool_size
