@@ -116,7 +116,11 @@ def test_frozen_norm_has_no_trainable_statistics_scale_or_shift():
     ("options", "message"),
     [
         ({"output_stride": 12}, "output_stride must be one of 4, 8, 16, 32, got 12"),
-        ({"backbone": "resnet_v1_50"}, "backbone must be one of resnet_v2_50"),
+        ({"backbone": "resnet_v3_50"}, "backbone must be one of resnet_v1_50, .* got .resnet_v3_50."),
+        (
+            {"backbone": "resnet_v1_50", "variant": "original"},
+            "needs one of the backbones resnet_v2_50, .*v1_50",
+        ),
         ({"variant": "tf"}, "variant must be one of paper, original, got 'tf'"),
         ({"multi_grid": (1, 2)}, "multi_grid must have 3 entries"),
         ({"width": 0.001}, "width must make 64 . width a whole number"),

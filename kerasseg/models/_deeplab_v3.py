@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 
 from tensorflow import keras
 
-from kerasseg.backbones import resnet_v2
+from kerasseg.backbones import RESNET_V2, normalization
 from kerasseg.layers import ASPP, Normalize, Resize
+from kerasseg.models._deeplab_encoder import connect_backbone, head_momentum, rates_at
 
 VARIANTS = ("paper", "original")
 
@@ -17,14 +18,14 @@ def deeplab_v3(
     name: str | None = None,
     backbone: str = "resnet_v2_50",
     output_stride: int = 16,
-    multi_grid: Sequence[int] = (1, 2, 4),
+    multi_grid: Sequence[int] | None = None,
     atrous_rates: Sequence[int] = (6, 12, 18),
     width: float = 1.0,
     variant: str = "paper",
     norm: str | Callable = "batch",
-    momentum: float = 0.9997,
+    momentum: float | None = None,
 ) -> keras.Model:
-    """Builds DeepLab-v3: an atrous ResNet-v2, atrous spatial pyramid pooling, bilinear upsampling to the input's size.
+    """Builds DeepLab-v3: an atrous backbone, atrous spatial pyramid pooling, bilinear upsampling to the input's size.
 
     The output stride changes no weights: a model trained at 16 loads into one built at 8.
 
@@ -32,48 +33,54 @@ def deeplab_v3(
         num_classes: K, background included, void excluded.
         input_shape: (H, W, C); None where any size is to be taken. Odd and even sizes alike.
         name: Of the model; default "deeplab_v3".
-        backbone: "resnet_v2_50", "resnet_v2_101" or "resnet_v2_152".
+        backbone: A key of `kerasseg.backbones.BACKBONES`: "resnet_v1_50", "resnet_v1_50_beta", "resnet_v2_50" and their
+            like with 101 (v2: also 152).
         output_stride: Input side ÷ side of the maps that the pyramid reads; 8 or 16 (also 4, and 32 as a classifier).
-        multi_grid: Factors of the atrous rates in block 4.
+        multi_grid: Factors of the atrous rates in the last block; None: (1, 2, 4).
         atrous_rates: Of the pyramid, at output stride 16.
         width: Multiplies all channel counts except K.
         variant: "paper", or "original" for the TensorFlow 1 repository that many know the network by. See below.
         norm: "batch", "sync", "group", "frozen", "none" or a callable; see `kerasseg.layers.make_norm`.
-        momentum: Of the moving statistics. Lower it (0.99) for runs of less than some thousand steps.
+        momentum: Of the moving statistics; None: as released, 0.9997, but 0.95 in ResNet-v1. Set it (0.99) for runs of less than some thousand steps.
 
     Returns:
         Model: `image` float32 [B, H, W, C], 0-255 RGB -> `logits` float32 [B, H, W, K].
     Raises:
         ValueError: An argument is none of the above.
     Reference: Chen et al. 2017, arXiv:1706.05587; sthalles/deeplab_v3 `network.py` at c74c0f0.
-    Differs: The paper's backbone is ResNet-v1; here both variants have v2, as the TensorFlow 1 repository. With that,
-        "paper" means: the pyramid reads normalised and rectified features, its convolutions have ReLU, its rates are
-        doubled at output stride 8 (and quadrupled at 4), images are scaled to -1...1 as ResNet-v2 was pretrained,
-        logits are resized with aligned corners as in TensorFlow's DeepLab. "original" means: the raw sum of block 4,
-        no ReLU in the head, the same rates at every stride, the ImageNet mean subtracted, TensorFlow 1's resize.
+    Differs: The default backbone is the TensorFlow 1 repository's, ResNet-v2; the paper has ResNet-v1. Everything else
+        is the paper's with variant "paper": the pyramid reads rectified features, its convolutions have ReLU, its
+        rates are doubled at output stride 8 (and quadrupled at 4). Images are normalised as the backbone's released
+        weights expect, logits are resized with aligned corners as in TensorFlow's DeepLab, whose image-level feature
+        is the mean of a fixed window, here of the whole image. "original" (ResNet-v2 only) means: the raw sum of
+        block 4, no ReLU in the head, the same rates at every stride, the ImageNet mean subtracted, TensorFlow 1's
+        resize.
     """
     if variant not in VARIANTS:
         raise ValueError(f"variant must be one of {', '.join(VARIANTS)}, got {variant!r}")
     original = variant == "original"
-    norm_options = {"norm": norm, "momentum": momentum, "epsilon": 1e-5}
+    if original and backbone not in RESNET_V2:
+        raise ValueError(f'variant="original" needs one of the backbones {", ".join(RESNET_V2)}, got {backbone!r}')
     image = keras.Input(input_shape, name="image")
-    x = _normalize(original, input_shape[-1])(image)
-    x = resnet_v2(
-        x,
+    x = _original_normalize(input_shape[-1]) if original else normalization(backbone, input_shape[-1])
+    x = connect_backbone(
+        x(image),
         backbone,
         output_stride=output_stride,
         multi_grid=multi_grid,
         width=width,
-        postnorm=not original,
-        **norm_options,
+        norm=norm,
+        momentum=momentum,
+        **({"postnorm": False} if original else {}),
     )["features"]
-    finer = 1 if original or output_stride > 16 else 16 // output_stride
     aspp = ASPP(
         round(256 * width),
-        [rate * finer for rate in atrous_rates],
+        atrous_rates if original else rates_at(output_stride, atrous_rates),
         activation=None if original else "relu",
         name="aspp",
-        **norm_options,
+        norm=norm,
+        momentum=head_momentum(momentum),
+        epsilon=1e-5,
     )
     x = aspp.connect(x)
     # Logits are float32 under any precision policy: a 16-bit softmax over K classes loses too much.
@@ -82,9 +89,7 @@ def deeplab_v3(
     return keras.Model(image, logits, name=name or "deeplab_v3")
 
 
-def _normalize(original: bool, channels: int) -> Normalize:
-    if not original:
-        return Normalize(127.5, 127.5, name="normalize")
+def _original_normalize(channels: int) -> Normalize:
     if channels != 3:
         raise ValueError(f'variant="original" subtracts an RGB mean: expected 3 channels, got {channels}')
     return Normalize((123.68, 116.78, 103.94), name="normalize")

@@ -1,0 +1,29 @@
+"""Every backbone of the DeepLabs by name."""
+
+from kerasseg.backbones._resnet_v1 import RESNET_V1, resnet_v1
+from kerasseg.backbones._resnet_v2 import RESNET_V2, resnet_v2
+from kerasseg.layers import Normalize
+
+BACKBONES = {
+    **dict.fromkeys(RESNET_V1, resnet_v1),
+    **dict.fromkeys(RESNET_V2, resnet_v2),
+}
+"""Name to the function that connects it, as `connect(x, name, output_stride=16, ...)`."""
+
+IMAGENET_MEAN = (123.15, 115.90, 103.06)
+"""RGB, as TensorFlow's DeepLab has it."""
+
+
+def normalization(name: str, channels: int) -> Normalize:
+    """Returns the layer that normalises images as a backbone's released weights expect them.
+
+    Args:
+        name: Of the backbone. ResNet-v1 without the *beta* root: the ImageNet mean is subtracted; of channels after
+            the third nothing, from images of one or two channels the mean over the colours. Others: -1...1.
+        channels: Of the image.
+    """
+    if name not in RESNET_V1 or name.endswith("beta"):
+        return Normalize(127.5, 127.5, name="normalize")
+    if channels < 3:
+        return Normalize(sum(IMAGENET_MEAN) / 3, name="normalize")
+    return Normalize(IMAGENET_MEAN + (0.0,) * (channels - 3), name="normalize")
