@@ -1,7 +1,7 @@
 """The networks against the same networks written in PyTorch, with the same weights.
 
-Each function below is a second writing-down of a network's forward pass, from its paper, in PyTorch's own operations and
-layout; only the weights come from the Keras model, by the name of the layer.
+Each function below is a second writing-down of a network's forward pass, from its paper, in PyTorch's own operations
+and layout; only the weights come from the Keras model, by the name of the layer.
 """
 
 import numpy as np

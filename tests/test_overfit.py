@@ -1,0 +1,57 @@
+"""Every network learns two real images by heart, so gradients reach every weight and point the right way."""
+
+import numpy as np
+import pytest
+from tensorflow import keras
+
+import kerasseg.models
+from kerasseg._opencv import cv2
+from kerasseg.losses import CrossEntropy
+from kerasseg.spec import IGNORE_LABEL
+
+IMAGES = ("2007_000032", "2007_000039")  # aeroplanes; a monitor
+STEPS = 60
+# Small forms of each network that learn fast, and the side of the images.
+FORMS = {
+    "deeplab_v3": ({"width": 1 / 8, "momentum": 0.9}, 129),
+    "unet": ({"filters": 8, "batch_norm": True, "dropout": 0.0}, 252),
+}
+# What is left of the loss after `STEPS`, at most. Logits at a thirty-second or sixteenth of the side cannot draw an
+# outline to the pixel.
+BOUNDS = {}
+
+
+@pytest.fixture(scope="module")
+def examples(real_data):
+    """Returns a function of a side: images float32 [2, side, side, 3] and masks of two classes and void."""
+    voc = real_data / "voc" / "VOCdevkit" / "VOC2012"
+
+    def load(side):
+        images, masks = [], []
+        for name in IMAGES:
+            image = cv2.imread(str(voc / "JPEGImages" / f"{name}.jpg"))[..., ::-1]
+            instances = cv2.imread(str(voc / "SegmentationClass" / f"{name}.png"))  # the palette's colours
+            void = (instances == (192, 224, 224)).all(-1)
+            mask = np.where(void, IGNORE_LABEL, instances.any(-1)).astype(np.uint8)
+            images.append(cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA))
+            masks.append(cv2.resize(mask, (side, side), interpolation=cv2.INTER_NEAREST))
+        return np.float32(images), np.int32(masks)
+
+    return load
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", kerasseg.models.__all__)
+def test_two_real_images_are_learnt_by_heart(name, examples):
+    keras.utils.set_random_seed(0)
+    options, side = FORMS.get(name, ({}, 129))
+    model = getattr(kerasseg.models, name)(2, **options)
+    before = [w.numpy() for w in model.trainable_weights]
+    model.compile(keras.optimizers.Adam(2e-3), CrossEntropy())
+    image, mask = examples(side)
+    history = model.fit(image, mask, batch_size=2, epochs=STEPS, verbose=0).history["loss"]
+    assert min(history[-5:]) < BOUNDS.get(name, 0.05), history[::5]
+    assert min(history[-5:]) < 0.25 * history[0]
+    still = [w.name for w, old in zip(model.trainable_weights, before, strict=True) if np.array_equal(w.numpy(), old)]
+    assert not still
+    keras.backend.clear_session()

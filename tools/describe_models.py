@@ -1,0 +1,156 @@
+"""Describe the networks: parameters, output size, receptive field and multiply-adds, beside the published figures.
+
+    python tools/describe_models.py
+    python tools/describe_models.py --only deeplab
+    python tools/describe_models.py --write README.md
+
+Every figure is taken from the built network: sizes, fields and multiply-adds from the graph that TensorFlow would run.
+Where a published figure differs, the tool says so and ends with 1. --write replaces the table between the lines
+`<!-- models -->` and `<!-- /models -->` of a file.
+"""
+
+import _cli
+
+# isort: split
+import dataclasses
+from pathlib import Path
+
+from kerasseg.spec import DataError
+
+MARKS = ("<!-- models -->", "<!-- /models -->")
+HEADER = (
+    "| network | classes | trained parameters | all | output | receptive field | multiply-adds at 512² |\n"
+    "|---|---|---|---|---|---|---|\n"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A published form of a network.
+
+    Attributes:
+        title: In the table.
+        model: Name in `kerasseg.models`.
+        num_classes, options: What it is built with.
+        trained, total: Published parameters: trained ones, and all, with fixed kernels and moving statistics. None:
+            none is published.
+        features: The layer whose receptive field is published, or else the one that the classifier reads.
+        field: Published receptive field of that layer, in pixels.
+        size: Side of the image for the output size and the multiply-adds: 512, or the nearest that is legal.
+        output: Published side of the output.
+        giga: Published multiply-adds, in 10^9, and the size that they are of.
+    """
+
+    title: str
+    model: str
+    num_classes: int
+    features: str
+    options: dict = dataclasses.field(default_factory=dict)
+    trained: int | None = None
+    total: int | None = None
+    field: int | None = None
+    size: int = 512
+    output: int = 512
+    giga: tuple[float, int] | None = None
+
+
+GREY = {"input_shape": (None, None, 1)}
+ROWS = (
+    Row("U-Net", "unet", 2, "bottom_relu2", GREY, 31_030_658, 31_030_658, None, 572, 388),
+    Row("DeepLab-v3, ResNet-v2-50", "deeplab_v3", 21, "postnorm_relu", {}, None, 39_108_373, None, 513, 513),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What a built network has; see `Row`."""
+
+    trained: int
+    total: int
+    field: int
+    output: int
+    giga: float
+
+
+def main(arguments=None):
+    options = _parser().parse_args(arguments)
+    from tqdm import tqdm
+
+    rows = [row for row in ROWS if options.only is None or options.only in row.model]
+    if not rows:
+        raise DataError(f"--only {options.only}: expected a part of one of {', '.join(row.model for row in ROWS)}")
+    lines, faults = [], []
+    for row in tqdm(rows, unit="network", disable=None):
+        facts = describe(row)
+        lines.append(line(row, facts))
+        faults += differences(row, facts)
+    table = HEADER + "\n".join(lines) + "\n"
+    print(table)
+    if faults:
+        raise DataError("; ".join(faults))
+    if options.write:
+        _replace(options.write, table)
+
+
+def _parser():
+    parser = _cli.parser(__doc__)
+    parser.add_argument("--only", metavar="NAME", help="networks with this in their name")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="file whose table is to be replaced")
+    return parser
+
+
+def describe(row: Row) -> Facts:
+    """Builds a network at its full size and measures it."""
+    import numpy as np
+    from tensorflow import keras
+
+    from kerasseg import inspection, models
+
+    model = getattr(models, row.model)(row.num_classes, **row.options)
+    field = inspection.receptive_field(model, row.features)
+    output = model.compute_output_shape((1, row.size, row.size, model.input_shape[-1]))
+    facts = Facts(
+        trained=sum(int(np.prod(weight.shape)) for weight in model.trainable_weights),
+        total=model.count_params(),
+        field=field[0],
+        output=output[1],
+        giga=inspection.multiply_adds(model, row.size) / 1e9,
+    )
+    keras.backend.clear_session()
+    return facts
+
+
+def differences(row: Row, facts: Facts) -> list[str]:
+    """Returns a line for each published figure that the network does not have."""
+    return [
+        f"{row.title}: {name} is {getattr(facts, name)}, published is {published}"
+        for name in ("trained", "total", "field", "output")
+        if (published := getattr(row, name)) not in (None, getattr(facts, name))
+    ]
+
+
+def line(row: Row, facts: Facts) -> str:
+    """Returns the row of the table; figures that are published, and the same, are bold."""
+
+    def figure(name):
+        text = f"{getattr(facts, name):,}"
+        return text if getattr(row, name) is None else f"**{text}**"
+
+    sides = f"{row.size}² -> {facts.output}²"
+    giga = f"{facts.giga:.1f} G" + ("" if row.size == 512 else f" at {row.size}²")
+    return (
+        f"| {row.title} | {row.num_classes} | {figure('trained')} | {figure('total')} | {sides} | {figure('field')} "
+        f"({row.features}) | {giga} |"
+    )
+
+
+def _replace(path: Path, table: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    if any(text.count(mark) != 1 for mark in MARKS):
+        raise DataError(f"{path}: expected the lines {' and '.join(MARKS)} once each, to put the table between")
+    before, rest = text.split(MARKS[0])
+    path.write_text(f"{before}{MARKS[0]}\n{table}{MARKS[1]}{rest.split(MARKS[1])[1]}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    _cli.run(main)
