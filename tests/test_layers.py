@@ -13,6 +13,7 @@ from kerasseg.layers import (
     ASPP,
     AtrousConv2D,
     BatchNorm,
+    BilinearConv2DTranspose,
     CropLike,
     LegalInputSize,
     LocalResponseNorm,
@@ -21,6 +22,7 @@ from kerasseg.layers import (
     MaxUnpoolWithIndices2D,
     Normalize,
     Resize,
+    Scale,
     make_norm,
 )
 
@@ -35,6 +37,7 @@ EXAMPLES = {
     "ASPP": (lambda: ASPP(8, (1, 2)), (None, None, 4)),
     "AtrousConv2D": (lambda: AtrousConv2D(4, 3, padding="same", dilation_rate=2), (None, None, 3)),
     "BatchNorm": (lambda: BatchNorm(momentum=0.5), (None, None, 3)),
+    "BilinearConv2DTranspose": (lambda: BilinearConv2DTranspose(4, 2, learned=True, use_bias=True), (None, None, 3)),
     "CropLike": (lambda: CropLike(offset=1), [(None, None, 3), (None, None, 2)]),
     "LegalInputSize": (lambda: LegalInputSize(4, 2, 10), (None, None, 3)),
     "LocalResponseNorm": (lambda: LocalResponseNorm(3), (None, None, 8)),
@@ -43,6 +46,7 @@ EXAMPLES = {
     "MaxUnpoolWithIndices2D": (lambda: MaxUnpoolWithIndices2D(), [(None, None, 3)] * 3),
     "Normalize": (lambda: Normalize((1.0, 2.0, 3.0), 2.0, bgr=True), (None, None, 3)),
     "Resize": (lambda: Resize(scale=2), (None, None, 3)),
+    "Scale": (lambda: Scale(0.01), (None, None, 3)),
 }
 
 
@@ -266,6 +270,78 @@ class TestNormalize:
         if channels >= 3:
             expected = expected[..., [2, 1, 0, *range(3, channels)]]
         np.testing.assert_allclose(Normalize(mean, bgr=True)(image), expected, atol=1e-6)
+
+
+class TestBilinearConv2DTranspose:
+    @pytest.mark.parametrize(
+        ("size", "stride", "rising"),
+        [(4, 2, [1 / 4, 3 / 4]), *((k, k // 2, [(2 * i + 1) / k for i in range(k // 2)]) for k in (16, 32, 64))]
+        + [(63, 32, [(i + 1) / 32 for i in range(32)])],
+    )
+    def test_kernel(self, size, stride, rising):
+        layer = BilinearConv2DTranspose(size, stride)
+        layer.build((None, None, None, 2))
+        (kernel,) = layer.get_weights()
+        taps = np.array(rising + rising[::-1][size % 2 :])
+        assert kernel.shape == (size, size, 2, 2)
+        np.testing.assert_allclose(kernel[..., 0, 0], np.outer(taps, taps), atol=1e-6)
+        np.testing.assert_array_equal(kernel[..., 1, 1], kernel[..., 0, 0])
+        assert not kernel[..., 0, 1].any()
+        assert not kernel[..., 1, 0].any()
+        for phase in range(stride):  # each output pixel adds the taps of its phase
+            assert taps[phase::stride].sum() == pytest.approx(1)
+
+    @pytest.mark.parametrize("stride", [2, 8, 16, 32])
+    def test_a_constant_map_stays_so_but_for_the_outer_ring(self, stride):
+        ring = stride // 2
+        result = BilinearConv2DTranspose(2 * stride, stride)(np.full((1, 3, 4, 2), 5, np.float32)).numpy()
+        assert result.shape == (1, 4 * stride, 5 * stride, 2)
+        inner = result[:, 2 * ring : -2 * ring, 2 * ring : -2 * ring]
+        np.testing.assert_allclose(inner, 5, rtol=1e-6)
+        same = BilinearConv2DTranspose(2 * stride, stride, "same")(np.full((1, 3, 4, 2), 5, np.float32)).numpy()
+        np.testing.assert_allclose(same[:, ring:-ring, ring:-ring], 5, rtol=1e-6)
+        assert (same[:, :ring] < 5).all()
+
+    @pytest.mark.parametrize("stride", [2, 8, 16, 32])
+    def test_same_is_valid_cropped_and_bilinear_inside(self, stride):
+        x, ring = floats(2, 4, 5, 3), stride // 2
+        valid = BilinearConv2DTranspose(2 * stride, stride)(x).numpy()
+        same = BilinearConv2DTranspose(2 * stride, stride, "same")(x).numpy()
+        np.testing.assert_allclose(same, valid[:, ring:-ring, ring:-ring], atol=1e-6)
+        resized = Resize(scale=stride)(x).numpy()
+        np.testing.assert_allclose(same[:, ring:-ring, ring:-ring], resized[:, ring:-ring, ring:-ring], atol=1e-5)
+
+    @pytest.mark.parametrize("padding", ["valid", "same"])
+    @pytest.mark.parametrize(("size", "stride"), [(4, 2), (7, 4), (5, 5)])
+    def test_any_kernel_against_a_loop(self, padding, size, stride):
+        """Weights that mix the classes and a bias, as learned ones do; also in the fixed form."""
+        x, kernel, bias = floats(2, 3, 4, 3), floats(size, size, 3, 3), floats(3)
+        layer = BilinearConv2DTranspose(size, stride, padding, use_bias=True)
+        layer.build(x.shape)
+        layer.set_weights([kernel, bias])
+        expected = np.zeros((2, 2 * stride + size, 3 * stride + size, 3), np.float32)
+        for i, j in np.ndindex(3, 4):
+            part = np.einsum("bi,hwoi->bhwo", x[:, i, j], kernel)
+            expected[:, i * stride : i * stride + size, j * stride : j * stride + size] += part
+        if padding == "same":
+            first = (size - stride) // 2
+            expected = expected[:, first : first + 3 * stride, first : first + 4 * stride]
+        np.testing.assert_allclose(layer(x), expected + bias, atol=1e-5)
+
+    def test_a_fixed_kernel_stays_fixed(self):
+        for learned in (False, True):
+            layer = BilinearConv2DTranspose(4, 2, learned=learned, use_bias=True)
+            layer.build((None, None, None, 2))
+            layer.trainable = False
+            layer.trainable = True
+            assert len(layer.trainable_weights) == 2 * learned
+            assert layer.count_params() == 4 * 4 * 2 * 2 + 2
+
+    def test_bad_arguments(self):
+        with pytest.raises(ValueError, match="padding must be one of valid, same, got 'full'"):
+            BilinearConv2DTranspose(4, 2, "full")
+        with pytest.raises(ValueError, match="at most kernel_size.*strides=4, kernel_size=2"):
+            BilinearConv2DTranspose(2, 4)
 
 
 def test_local_response_norm_against_a_loop():

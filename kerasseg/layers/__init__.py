@@ -6,6 +6,7 @@ precision and distribution, and is registered, so that saved models load after `
 
 from kerasseg.layers._aspp import ASPP
 from kerasseg.layers._atrous_conv import AtrousConv2D
+from kerasseg.layers._bilinear_transpose import BilinearConv2DTranspose
 from kerasseg.layers._crop import CropLike
 from kerasseg.layers._input_size import LegalInputSize
 from kerasseg.layers._lrn import LocalResponseNorm
@@ -13,12 +14,14 @@ from kerasseg.layers._max_unpool import MaxPoolWithIndices2D, MaxUnpool2D, MaxUn
 from kerasseg.layers._norm import BatchNorm, make_norm
 from kerasseg.layers._normalize import Normalize
 from kerasseg.layers._resize import Resize
+from kerasseg.layers._scale import Scale
 from kerasseg.layers._size_rule import SizeRule, size_rules
 
 __all__ = [
     "ASPP",
     "AtrousConv2D",
     "BatchNorm",
+    "BilinearConv2DTranspose",
     "CropLike",
     "LegalInputSize",
     "LocalResponseNorm",
@@ -27,6 +30,7 @@ __all__ = [
     "MaxUnpoolWithIndices2D",
     "Normalize",
     "Resize",
+    "Scale",
     "SizeRule",
     "make_norm",
     "size_rules",
