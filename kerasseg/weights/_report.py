@@ -11,15 +11,22 @@ class LoadReport:
         loaded: Our variable ("layer/variable") to the source's name.
         kept: Our variables that stayed as they were.
         leftover: The source's names that no variable of ours took.
+        inflated: Those of `loaded` whose RGB slices were spread over another number of image channels.
     """
 
     loaded: dict[str, str]
     kept: tuple[str, ...]
     leftover: tuple[str, ...]
+    inflated: tuple[str, ...] = ()
 
     def __str__(self):
         lines = [f"{len(self.loaded)} variables loaded"]
-        for label, names in (("kept as they were", self.kept), ("left over in the source", self.leftover)):
-            lines.append(f"{len(names)} {label}" + (":" if names else ""))
-            lines += [f"  {name}" for name in names]
+        for label, names in (
+            ("fitted to the channels of the image", self.inflated),
+            ("kept as they were", self.kept),
+            ("left over in the source", self.leftover),
+        ):
+            if names or names is not self.inflated:
+                lines.append(f"{len(names)} {label}" + (":" if names else ""))
+                lines += [f"  {name}" for name in names]
         return "\n".join(lines)
