@@ -5,7 +5,7 @@ RUN = $(VENV)/bin/python
 STAMP = $(VENV)/.installed
 PYTEST = $(RUN) -m pytest
 
-.PHONY: setup demo test test-slow agreement torch lint bench clean
+.PHONY: setup demo test test-slow test-tf-keras agreement torch lint bench clean
 
 setup: $(STAMP)
 
@@ -31,6 +31,11 @@ test: setup
 
 test-slow: setup
 	$(PYTEST) -m slow
+
+# The networks and layers once more, with Keras 2 as TensorFlow's Keras.
+test-tf-keras: setup
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt tf_keras
+	TF_USE_LEGACY_KERAS=1 $(PYTEST) tests/test_model_contract.py tests/test_layers.py
 
 # PyTorch, for tests/test_agreement.py alone; without it they are skipped.
 torch: setup
