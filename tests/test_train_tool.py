@@ -122,7 +122,7 @@ def test_starts_from_the_weights_of_another_model(data, tmp_path, capsys):
     source.save(tmp_path / "source.keras")
     init = ["--init", tmp_path / "source.keras", "--steps", 1, "--learning-rate", 1e-9]
     line = refused(capsys, *TINY, *SHORT, "--data", data, "--output", tmp_path / "run", *init)
-    assert "layer logits has shapes" in line
+    assert "logits/kernel has shape (1, 1, 4, 2)" in line
     assert "--init-exclude logits" in line
     model = run(data, tmp_path / "run", *init, "--init-exclude", "logits")
     np.testing.assert_allclose(
@@ -140,7 +140,7 @@ def test_starts_from_the_weights_of_another_model(data, tmp_path, capsys):
         (["--model-option", "padding=some"], "padding must be one of valid, same, got 'some'"),
         (["--model-option", "padding=valid"], "--crop-size 16: height 16 is not legal here"),
         (["--preset", "wild"], "--preset wild: expected one of cells, "),
-        (["--init", "weights.keras"], "--init weights.keras does not exist"),
+        (["--init", "weights.keras"], "--init: weights.keras does not exist"),
         (["--pixel-weights"], "no weight maps"),
     ],
 )

@@ -10,7 +10,7 @@ from tensorflow import keras
 from kerasseg.backbones import resnet_v2, vgg16
 from kerasseg.layers import Normalize
 from kerasseg.models import deeplab_v3, unet
-from kerasseg.weights import load_by_name, load_keras_application
+from kerasseg.weights import load, load_by_name, load_keras_application
 
 VGG = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 
@@ -329,3 +329,29 @@ class TestByName:
     def test_nothing_in_common(self, classifier):
         with pytest.raises(ValueError, match="no variable of model 'vgg16' belongs to model 'convolutional'"):
             load_by_name(fully_convolutional(), classifier)
+
+
+class TestLoad:
+    """Which of the three it is, whatever the file is called."""
+
+    def test_a_classifier(self, classifier, tmp_path, recwarn):
+        classifier.save(tmp_path / "vgg.h5")
+        (tmp_path / "vgg.h5").rename(tmp_path / "weights")
+        assert load(fully_convolutional(), tmp_path / "weights").loaded["conv1_1/bias"] == "block1_conv1/bias"
+        assert load(fully_convolutional(), classifier).loaded["fc6/bias"] == "fc1/bias"
+
+    def test_a_model_of_ours(self, tmp_path):
+        source = fully_convolutional(dense=False)
+        source.save(tmp_path / "ours.keras")
+        report = load(fully_convolutional(), tmp_path / "ours.keras")
+        assert report.loaded["conv1_1/kernel"] == "conv1_1/kernel"
+        assert report.summary() == "26 variables loaded, 6 kept as they were, 0 left over in the source"
+
+    def test_tensorflow_1(self, tmp_path):
+        model = deeplab_v3(2, width=1 / 32)
+        report = load(model, {"resnet_v2_50/conv1/biases": np.ones(2)})
+        assert report.loaded == {"conv1/bias": "resnet_v2_50/conv1/biases"}
+        with pytest.raises(ValueError, match=r"gone\.ckpt is not a TensorFlow checkpoint"):
+            load(model, tmp_path / "gone.ckpt")
+        with pytest.raises(ValueError, match=r"gone\.h5 does not exist"):
+            load(model, tmp_path / "gone.h5")

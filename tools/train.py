@@ -15,6 +15,7 @@ import _cli
 import ast
 import inspect
 import math
+import re
 from pathlib import Path
 
 from kerasseg.spec import DataError, DatasetSpec, median_frequency_weights
@@ -87,7 +88,11 @@ def _parser():
         help="steps between validations, and checkpoints (default: 1/20)",
     )
     add("--seed", type=int, metavar="N", default=1, help="of weights, data and dropout")
-    add("--init", metavar="WEIGHTS", help="start from a .keras file or a TF1 checkpoint of DeepLab-v3 or ResNet-v2")
+    add(
+        "--init",
+        metavar="WEIGHTS",
+        help="start from a model (.keras), a classifier of keras-applications (.keras, .h5) or a TF1 checkpoint",
+    )
     add("--init-exclude", nargs="+", default=[], metavar="LAYER", help="layers that stay fresh, by their first letters")
     add("--mixed-precision", choices=("none", "float16", "bfloat16"), default="none", help="compute type on GPUs")
     return parser
@@ -171,35 +176,14 @@ def _batches(options, step):
 
 
 def _initialise(model, source, exclude):
-    """Loads weights by layer name; returns a line that says what was loaded."""
-    from tensorflow import keras
-
+    """Loads weights from wherever; returns a line that says what was loaded."""
     from kerasseg import weights
 
-    if not source.endswith(".keras"):
-        return str(weights.load_tf1(model, source, exclude=exclude)).splitlines()[0] + f" from {source}"
-    if not Path(source).is_file():
-        raise DataError(f"--init {source} does not exist")
     try:
-        layers = {layer.name: layer for layer in keras.models.load_model(source, compile=False).layers}
-    except (ValueError, OSError) as error:
-        raise DataError(f"--init {source} cannot be read as a model ({error})") from error
-    loaded = 0
-    for layer in model.layers:
-        if layer.name not in layers or not layer.weights or layer.name.startswith(tuple(exclude)):
-            continue
-        theirs = layers[layer.name].get_weights()
-        shapes = [weight.shape for weight in theirs], [tuple(weight.shape) for weight in layer.weights]
-        if shapes[0] != shapes[1]:
-            raise DataError(
-                f"--init {source}: layer {layer.name} has shapes {shapes[0]}, the model {shapes[1]}; "
-                f"--init-exclude {layer.name} leaves it fresh"
-            )
-        layer.set_weights(theirs)
-        loaded += 1
-    if not loaded:
-        raise DataError(f"--init {source} has no layer of the model; expected a model of the same network")
-    return f"weights of {loaded} layers loaded from {source}"
+        report = weights.load(model, source, exclude=exclude)
+    except DataError as error:
+        raise DataError("--init: " + re.sub(r'exclude=\("(.*?)",\)', r"--init-exclude \1", str(error))) from error
+    return f"weights of {source}: {report.summary()}"
 
 
 if __name__ == "__main__":

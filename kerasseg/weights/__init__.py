@@ -2,7 +2,8 @@
 
 from kerasseg.weights._by_name import load_by_name
 from kerasseg.weights._keras_application import load_keras_application
+from kerasseg.weights._load import load
 from kerasseg.weights._report import LoadReport
 from kerasseg.weights._tf1 import load_tf1
 
-__all__ = ["LoadReport", "load_by_name", "load_keras_application", "load_tf1"]
+__all__ = ["LoadReport", "load", "load_by_name", "load_keras_application", "load_tf1"]

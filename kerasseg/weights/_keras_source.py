@@ -20,8 +20,8 @@ LEAVES = {
 NAMED = {name for names in LEAVES.values() for name in names}
 
 
-def open_keras(source: keras.Model | str | Path) -> Source:
-    """Returns the variables "layer/variable" of a model or of a file that Keras wrote.
+def open_keras(source: keras.Model | str | Path | Source) -> Source:
+    """Returns the variables "layer/variable" of a model or of a file that Keras wrote (as they are, if opened already).
 
     Takes a `.keras` file, a model's `.h5`, and weights alone: the `.h5` that keras-applications publishes, and
     Keras 3's `.weights.h5`. What it is, is read from the file, not from its name.
@@ -29,12 +29,14 @@ def open_keras(source: keras.Model | str | Path) -> Source:
     Raises:
         DataError: There is no such file, or it is none of these, or it is damaged.
     """
+    if isinstance(source, Source):
+        return source
     if isinstance(source, keras.Model):
         return _of_model(source, f"model {source.name!r}")
     if not Path(source).is_file():
         raise DataError(f"{source} does not exist; expected a .keras or .h5 file")
     if zipfile.is_zipfile(source):
-        return _of_model(load_model(source), str(source))
+        return _of_model(_load_model(source), str(source))
     try:
         with h5py.File(source) as file:
             places = _legacy_places(file) if _attribute(_root(file), "layer_names") else _vars_places(file)
@@ -57,14 +59,7 @@ def open_keras(source: keras.Model | str | Path) -> Source:
     return Source(str(source), shapes, read)
 
 
-def load_model(path: str | Path) -> keras.Model:
-    """Returns the model in a file, not compiled.
-
-    Raises:
-        DataError: There is no such file, or no model can be made of it.
-    """
-    if not Path(path).is_file():
-        raise DataError(f"{path} does not exist; expected a .keras file")
+def _load_model(path) -> keras.Model:
     try:
         return keras.models.load_model(str(path), compile=False)
     except (ValueError, TypeError, OSError, KeyError, zipfile.BadZipFile) as error:

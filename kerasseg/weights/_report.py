@@ -21,12 +21,16 @@ class LoadReport:
 
     def __str__(self):
         lines = [f"{len(self.loaded)} variables loaded"]
-        for label, names in (
-            ("fitted to the channels of the image", self.inflated),
-            ("kept as they were", self.kept),
-            ("left over in the source", self.leftover),
-        ):
-            if names or names is not self.inflated:
-                lines.append(f"{len(names)} {label}" + (":" if names else ""))
-                lines += [f"  {name}" for name in names]
+        for label, names in self._groups():
+            lines.append(f"{len(names)} {label}" + (":" if names else ""))
+            lines += [f"  {name}" for name in names]
         return "\n".join(lines)
+
+    def summary(self) -> str:
+        """Returns the numbers alone, in one line."""
+        counts = [f"{len(names)} {label}" for label, names in self._groups()]
+        return ", ".join([f"{len(self.loaded)} variables loaded", *counts])
+
+    def _groups(self):
+        fitted = [("fitted to the channels of the image", self.inflated)] if self.inflated else []
+        return [*fitted, ("kept as they were", self.kept), ("left over in the source", self.leftover)]
