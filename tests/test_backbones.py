@@ -10,7 +10,7 @@ from tensorflow import keras
 from kerasseg.backbones import BACKBONES, normalization, resnet_v1
 from kerasseg.models import deeplab_v3
 
-WIDTH = {"resnet": 1 / 32}
+WIDTH = {"resnet": 1 / 32, "mobilenet": 1 / 16, "xception": 1 / 8}
 SIDES = {32: 17, 16: 33, 8: 65, 4: 129}
 
 
@@ -30,15 +30,17 @@ def convolutions(model, size=65):
     """Returns {layer name: (rate, stride)} of the convolutions of the traced graph, depthwise ones included."""
     function = tf.function(lambda image: model(image, training=False))
     graph = function.get_concrete_function(tf.TensorSpec((1, size, size, 3))).graph
-    layers, found = {layer.name for layer in model.layers}, {}
+    layers, found, spread = {layer.name for layer in model.layers}, {}, {}
     for operation in graph.get_operations():
-        layer = operation.name.split("/")[-2] if "/" in operation.name else ""
-        layer = layer if layer in layers else re.sub(r"_\d+$", "", layer)
+        if operation.type not in ("Conv2D", "DepthwiseConv2dNative", "SpaceToBatchND"):
+            continue
+        scope = operation.name.split("/")[1]
+        layer = scope if scope in layers else re.sub(r"_\d+$", "", scope)
         if operation.type == "SpaceToBatchND":  # a depthwise convolution of a rate above 1: its images, spread
-            found[layer] = (int(tf.get_static_value(operation.inputs[1])[0]), 1)
-        elif operation.type in ("Conv2D", "DepthwiseConv2dNative"):
+            spread[layer] = int(tf.get_static_value(operation.inputs[1])[0])
+        else:
             rate, stride = operation.get_attr("dilations")[1], operation.get_attr("strides")[1]
-            found.setdefault(layer, (rate, stride))
+            found[layer] = (rate * spread.get(layer, 1), stride)
     return found
 
 
@@ -76,8 +78,55 @@ def test_parameter_counts():
         assert count(deeplab_v3(21, backbone=name)) == expected, name
         keras.backend.clear_session()
 
+    assert count(connect("xception_65", width=1.0))[1] == 38_052_512
+    # Keras' MobileNetV2 without its classifier goes on to 1280 channels.
+    assert count(connect("mobilenet_v2", width=1.0))[1] == 2_257_984 - (320 * 1280 + 4 * 1280)
 
-@pytest.mark.parametrize("name", BACKBONES)
+
+@pytest.mark.parametrize(
+    ("output_stride", "strided", "rates"),
+    [
+        (32, (1, 3, 6, 13), {}),
+        (16, (1, 3, 6), {13: 1, 14: 2, 15: 2, 16: 2}),
+        (8, (1, 3), {6: 1, **dict.fromkeys(range(7, 14), 2), 14: 4, 15: 4, 16: 4}),
+    ],
+)
+def test_mobilenet_v2_strides_and_rates(output_stride, strided, rates):
+    found = convolutions(connect("mobilenet_v2", output_stride=output_stride))
+    assert len(found) == 1 + 2 + 16 * 3
+    for layer, (rate, stride) in found.items():
+        unit = int(re.match(r"unit(\d+)_depthwise$", layer)[1]) if layer.endswith("depthwise") else None
+        assert rate == rates.get(unit, 1), layer
+        assert stride == (2 if layer == "conv1" or unit in strided else 1), layer
+
+
+@pytest.mark.parametrize(
+    ("output_stride", "strided", "rates"),
+    [
+        (32, ("entry_block1", "entry_block2", "entry_block3", "exit_block1"), {}),
+        (16, ("entry_block1", "entry_block2", "entry_block3"), {"exit_block2": 2}),
+        (8, ("entry_block1", "entry_block2"), {"middle_block1": 2, "exit_block1": 2, "exit_block2": 4}),
+    ],
+)
+def test_xception_strides_and_rates(output_stride, strided, rates):
+    """The stride in the third separable convolution of a block, and in its shortcut."""
+    found = convolutions(connect("xception_41", output_stride=output_stride))
+    assert len(found) == 2 + 6 * (3 + 8 + 2) + 4  # root, three separable convolutions in a unit, shortcuts
+    for layer, (rate, stride) in found.items():
+        block = "_".join(layer.split("_")[:2])
+        assert rate == (rates.get(block, 1) if layer.endswith("depthwise") else 1), layer
+        last = layer.endswith(("conv3_depthwise", "shortcut"))
+        assert stride == (2 if layer == "entry_conv1_1" or (last and block in strided) else 1), layer
+
+
+def test_xception_71_has_two_more_entry_blocks():
+    found = convolutions(connect("xception_71", multi_grid=(1, 2, 4)))
+    strided = [f"entry_block{i}" for i in range(1, 6) if found[f"entry_block{i}_unit1_shortcut"][1] == 2]
+    assert strided == ["entry_block1", "entry_block3", "entry_block5"]
+    assert [found[f"exit_block2_unit1_conv{i}_depthwise"][0] for i in (1, 2, 3)] == [2, 4, 8]
+
+
+@pytest.mark.parametrize("name", ["resnet_v1_50", "resnet_v2_50", "mobilenet_v2", "xception_41", "xception_71"])
 @pytest.mark.parametrize("output_stride", [8, 16])
 def test_feature_sizes_at_513(name, output_stride):
     shapes = connect(name, output_stride=output_stride).compute_output_shape((1, 513, 513, 3))
@@ -86,12 +135,11 @@ def test_feature_sizes_at_513(name, output_stride):
     assert shapes["low_level"][1:3] == (129, 129)
 
 
-@pytest.mark.parametrize("name", ["resnet_v1_50", "resnet_v1_50_beta"])
+@pytest.mark.parametrize("name", ["resnet_v1_50", "resnet_v1_50_beta", "mobilenet_v2", "xception_41"])
 def test_features_at_stride_16_are_those_of_stride_8_at_every_other_place(name):
-    """Where the rates have taken the place of strides; with one set of weights. Up to block 3's end, on odd sides."""
+    """Where the rates have taken the place of strides; with one set of weights, on odd sides."""
     coarse, fine = (connect(name, output_stride=stride) for stride in (16, 8))
-    keep = coarse.get_weights()
-    fine.set_weights(keep)
+    fine.set_weights(coarse.get_weights())
     image = np.random.default_rng(0).standard_normal((1, 97, 65, 3)).astype(np.float32)
     one, two = (model(image, training=False) for model in (coarse, fine))
     np.testing.assert_allclose(one["features"], two["features"][:, ::2, ::2], atol=1e-4)
@@ -123,6 +171,54 @@ def test_resnet_v1_against_keras_up_to_its_first_stride():
     np.testing.assert_allclose(ours(x, training=False)["low_level"], low_level, rtol=1e-4)
     block1 = keras.Model(ours.input, ours.get_layer("block1_unit2_relu").output)
     np.testing.assert_allclose(block1(x, training=False), total, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("alpha", "size"), [(1.0, 97), (0.5, 64)])
+def test_mobilenet_v2_against_keras(alpha, size):
+    """With Keras' weights, at stride 32; on even sides too, which both pad at the bottom and right."""
+    theirs = keras.applications.MobileNetV2(weights=None, include_top=False, input_shape=(size, size, 3), alpha=alpha)
+    ours = connect("mobilenet_v2", size, width=alpha, output_stride=32, divisible_by=8)
+    rng = np.random.default_rng(0)
+    for layer in (layer for layer in ours.layers if layer.weights):
+        layer.set_weights([w * rng.uniform(0.9, 1.1, w.shape) for w in layer.get_weights()])
+        base, norm = re.fullmatch(r"(.+?)(_norm)?", layer.name).groups()
+        their_name = re.sub(r"unit(\d+)", r"block_\1", base).replace("block_0", "expanded_conv")
+        if base == "conv1":
+            their_name = "bn_Conv1" if norm else "Conv1"
+        else:
+            their_name += "_BN" if norm else ""
+        theirs.get_layer(their_name).set_weights(layer.get_weights())
+    taps = [theirs.get_layer(name).output for name in ("block_16_project_BN", "block_2_depthwise_relu")]
+    image = rng.standard_normal((1, size, size, 3)).astype(np.float32)
+    features, low_level = keras.Model(theirs.input, taps)(image, training=False)
+    result = ours(image, training=False)
+    np.testing.assert_allclose(result["features"], features, rtol=1e-3, atol=1e-5 * np.abs(features).max())
+    np.testing.assert_allclose(result["low_level"], low_level, rtol=1e-3, atol=1e-5 * np.abs(low_level).max())
+
+
+def test_mobilenet_v2_channels():
+    """Rounded to a multiple of 8 where asked for, by at most a tenth downwards; whole numbers in DeepLab's release."""
+    channels = {
+        divisor: [model.get_layer(name).kernel.shape[-1] for name in ("conv1", "unit1_project", "unit16_project")]
+        for divisor in (None, 8)
+        for model in [connect("mobilenet_v2", width=0.35, divisible_by=divisor)]
+    }
+    assert channels == {None: [11, 8, 112], 8: [16, 8, 112]}
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("mobilenet_v2", {"multi_grid": (1, 2, 4)}, "mobilenet_v2 has no multi-grid"),
+        ("xception_41", {"multi_grid": (1, 2)}, "multi_grid must have 3 entries, one per convolution"),
+        ("xception_41", {"output_stride": 12}, "output_stride must be one of 2, 4, 8, 16, 32, got 12"),
+        ("xception_41", {"width": 1 / 16}, "width must make 728 . width a whole number"),
+        ("resnet_v1_50", {"blocks": 3}, "blocks must be at least 4, got 3"),
+    ],
+)
+def test_an_illegal_option_is_named(name, options, message):
+    with pytest.raises(ValueError, match=message):
+        connect(name, **options)
 
 
 @pytest.mark.parametrize("channels", [1, 3, 5])

@@ -12,6 +12,7 @@ from kerasseg import layers
 from kerasseg.layers import (
     ASPP,
     AtrousConv2D,
+    AtrousSeparableConv2D,
     BatchNorm,
     BilinearConv2DTranspose,
     CropLike,
@@ -36,6 +37,7 @@ def floats(*shape):
 EXAMPLES = {
     "ASPP": (lambda: ASPP(8, (1, 2)), (None, None, 4)),
     "AtrousConv2D": (lambda: AtrousConv2D(4, 3, padding="same", dilation_rate=2), (None, None, 3)),
+    "AtrousSeparableConv2D": (lambda: AtrousSeparableConv2D(4, rate=2), (None, None, 3)),
     "BatchNorm": (lambda: BatchNorm(momentum=0.5), (None, None, 3)),
     "BilinearConv2DTranspose": (lambda: BilinearConv2DTranspose(4, 2, learned=True, use_bias=True), (None, None, 3)),
     "CropLike": (lambda: CropLike(offset=1), [(None, None, 3), (None, None, 2)]),
@@ -180,6 +182,82 @@ print("native", layer._native)
         result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
         assert result.returncode == 0, result.stderr
         assert "native False" in result.stdout
+
+
+class TestAtrousSeparableConv2D:
+    @staticmethod
+    def randomised(layer, shape):
+        layer.build(shape)
+        layer.set_weights([RNG.uniform(0.5, 1.5, w.shape) for w in layer.get_weights()])
+        return layer
+
+    @pytest.mark.parametrize("relu", ["after", "before"])
+    @pytest.mark.parametrize(("rate", "strides"), [(1, 1), (2, 1), (5, 1), (1, 2)])
+    def test_against_numpy(self, rate, strides, relu):
+        """A sum over nine shifts, normalised, then a matrix product, normalised; every other place where strided."""
+        image = floats(2, 10, 13, 3)
+        layer = self.randomised(AtrousSeparableConv2D(4, rate, strides, relu), image.shape)
+        result = layer(image, training=False)
+        rectify = (lambda x: np.maximum(x, 0)) if relu == "after" else (lambda x: x)
+        x = image if relu == "after" else np.maximum(image, 0)
+        padded = np.pad(x, ((0, 0), (rate, rate), (rate, rate), (0, 0)))
+        kernel = layer.depthwise.get_weights()[0][..., 0]
+        x = sum(
+            padded[:, i * rate : i * rate + 10, j * rate : j * rate + 13] * kernel[i, j]
+            for i in range(3)
+            for j in range(3)
+        )[:, ::strides, ::strides]
+        for kernel, norm in ((np.eye(3), layer.norms[0]), (layer.pointwise.get_weights()[0][0, 0], layer.norms[1])):
+            gamma, beta, mean, variance = norm.get_weights()
+            x = rectify((x @ kernel - mean) / np.sqrt(variance + 1e-5) * gamma + beta)
+        np.testing.assert_allclose(result, x, rtol=1e-4, atol=1e-5)
+        assert layer.compute_output_shape(image.shape) == result.shape
+
+    @pytest.mark.parametrize("rate", [1, 2, 6])
+    def test_gradient_against_shifts(self, rate):
+        """TensorFlow's native dilation would pass the test above, and has the wrong gradient."""
+        image, upstream = tf.constant(floats(2, 10, 13, 3)), floats(2, 10, 13, 3)
+        depthwise = self.randomised(AtrousSeparableConv2D(4, rate), image.shape).depthwise
+        kernel = tf.Variable(depthwise.get_weights()[0])
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(image)
+            ours = tf.reduce_sum(depthwise(image) * upstream)
+            padded = tf.pad(image, ((0, 0), (rate, rate), (rate, rate), (0, 0)))
+            shifted = [
+                padded[:, i * rate : i * rate + 10, j * rate : j * rate + 13] * kernel[i, j, :, 0]
+                for i in range(3)
+                for j in range(3)
+            ]
+            theirs = tf.reduce_sum(tf.add_n(shifted) * upstream)
+        np.testing.assert_allclose(tape.gradient(ours, image), tape.gradient(theirs, image), atol=1e-4)
+        ours, theirs = tape.gradient(ours, depthwise.weights[0]), tape.gradient(theirs, kernel)
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+    def test_kernels_begin_as_in_the_release(self):
+        layer = AtrousSeparableConv2D(256)
+        layer.build((None, None, None, 256))
+        # A normal distribution cut at two standard deviations has 0.88 of its deviation.
+        assert np.std(layer.depthwise.get_weights()[0]) == pytest.approx(0.88 * 0.33, rel=0.05)
+        assert np.std(layer.pointwise.get_weights()[0]) == pytest.approx(0.88 * 0.06, rel=0.05)
+
+    def test_connected_form(self):
+        """As one layer, and as layers of the model: the same."""
+        x = floats(2, 9, 9, 4)
+        layer = self.randomised(AtrousSeparableConv2D(8, 2, name="conv"), x.shape)
+        inputs = keras.Input((9, 9, 4))
+        flat = AtrousSeparableConv2D(8, 2, name="conv")
+        model = keras.Model(inputs, flat.connect(inputs))
+        for one, two in zip(*([s.depthwise, s.pointwise, *s.norms] for s in (layer, flat)), strict=True):
+            two.set_weights(one.get_weights())
+        np.testing.assert_allclose(model(x, training=False), layer(x, training=False), atol=1e-6)
+        parts = ("depthwise", "depthwise_norm", "depthwise_relu", "pointwise", "pointwise_norm", "pointwise_relu")
+        assert [x.name for x in model.layers[1:]] == [f"conv_{part}" for part in parts]
+
+    def test_illegal_options(self):
+        with pytest.raises(ValueError, match="relu must be one of after, before, got 'both'"):
+            AtrousSeparableConv2D(4, relu="both")
+        with pytest.raises(ValueError, match="not both, got rate 2 and strides 2"):
+            AtrousSeparableConv2D(4, rate=2, strides=2)
 
 
 class TestBatchNorm:

@@ -1,12 +1,16 @@
 """Every backbone of the DeepLabs by name."""
 
+from kerasseg.backbones._mobilenet_v2 import MOBILENET_V2, mobilenet_v2
 from kerasseg.backbones._resnet_v1 import RESNET_V1, resnet_v1
 from kerasseg.backbones._resnet_v2 import RESNET_V2, resnet_v2
+from kerasseg.backbones._xception import XCEPTION, xception
 from kerasseg.layers import Normalize
 
 BACKBONES = {
     **dict.fromkeys(RESNET_V1, resnet_v1),
     **dict.fromkeys(RESNET_V2, resnet_v2),
+    **dict.fromkeys(MOBILENET_V2, mobilenet_v2),
+    **dict.fromkeys(XCEPTION, xception),
 }
 """Name to the function that connects it, as `connect(x, name, output_stride=16, ...)`."""
 

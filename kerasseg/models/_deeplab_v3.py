@@ -34,14 +34,16 @@ def deeplab_v3(
         input_shape: (H, W, C); None where any size is to be taken. Odd and even sizes alike.
         name: Of the model; default "deeplab_v3".
         backbone: A key of `kerasseg.backbones.BACKBONES`: "resnet_v1_50", "resnet_v1_50_beta", "resnet_v2_50" and their
-            like with 101 (v2: also 152).
+            like with 101 (v2: also 152), "mobilenet_v2", "xception_41", "xception_65", "xception_71".
         output_stride: Input side ÷ side of the maps that the pyramid reads; 8 or 16 (also 4, and 32 as a classifier).
-        multi_grid: Factors of the atrous rates in the last block; None: (1, 2, 4).
-        atrous_rates: Of the pyramid, at output stride 16.
+        multi_grid: Factors of the atrous rates in the last block; None: (1, 2, 4) in ResNets, none in the others.
+        atrous_rates: Of the pyramid, at output stride 16. (), without 3x3 convolutions, is what was released with
+            MobileNet-v2.
         width: Multiplies all channel counts except K.
         variant: "paper", or "original" for the TensorFlow 1 repository that many know the network by. See below.
         norm: "batch", "sync", "group", "frozen", "none" or a callable; see `kerasseg.layers.make_norm`.
-        momentum: Of the moving statistics; None: as released, 0.9997, but 0.95 in ResNet-v1. Set it (0.99) for runs of less than some thousand steps.
+        momentum: Of the moving statistics; None: as released, 0.9997, but 0.95 in ResNet-v1 and 0.997 in MobileNet-v2.
+            Set it (0.99) for runs of less than some thousand steps.
 
     Returns:
         Model: `image` float32 [B, H, W, C], 0-255 RGB -> `logits` float32 [B, H, W, K].
