@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tensorflow import keras
 
-from kerasseg.backbones import resnet_v2, vgg16
+from kerasseg.backbones import mobilenet_v2, resnet_v1, resnet_v2, vgg16
 from kerasseg.layers import Normalize
 from kerasseg.models import deeplab_v3, unet
 from kerasseg.weights import load, load_by_name, load_keras_application
@@ -196,6 +196,14 @@ class TestVGG16:
         ):
             load_keras_application(unet(2, filters=2, depth=1, padding="same"), classifier)
 
+    @pytest.mark.parametrize("name", ["resnet_v1_50", "resnet_v1_50_beta"])
+    def test_names_that_other_networks_of_ours_have_too(self, classifier, resnet50v2, name):
+        image = keras.Input((None, None, 3))
+        ours = keras.Model(image, resnet_v1(image, name, width=1)["block1"])
+        for source in (classifier, resnet50v2):
+            with pytest.raises(ValueError, match="no backbone of that kind"):
+                load_keras_application(ours, source)
+
 
 class TestChannels:
     @pytest.mark.parametrize("channels", [4, 6])
@@ -279,6 +287,24 @@ class TestResNetV2:
         ours = keras.Model(image, resnet_v2(image, "resnet_v2_101", width=1 / 32)["features"], name="deeper")
         with pytest.raises(ValueError, match="conv4 has 23 units in model 'deeper', 6 in model 'resnet50v2'"):
             load_keras_application(ours, resnet50v2)
+
+
+class TestMobileNetV2:
+    @pytest.mark.parametrize("size", [64, 97])
+    def test_features_agree(self, size):
+        shape = (size, size, 3)
+        classifier = keras.applications.MobileNetV2(shape, alpha=0.35, weights=None, include_top=False)
+        randomize(classifier)
+        image = keras.Input((None, None, 3))
+        ours = mobilenet_v2(image, width=0.35, divisible_by=8, output_stride=32)["features"]
+        ours = keras.Model(image, ours)
+        report = load_keras_application(ours, classifier)
+        assert (len(report.loaded), report.kept) == (len(ours.weights), ())
+        assert {name.split("/")[0] for name in report.leftover} == {"Conv_1", "Conv_1_bn"}
+        pixels = np.random.default_rng(0).uniform(-1, 1, (1, *shape)).astype("float32")
+        expected = np.asarray(tap(classifier, "block_16_project_BN")(pixels, training=False))
+        assert expected.std() > 0.1
+        np.testing.assert_allclose(ours(pixels, training=False), expected, rtol=1e-3, atol=1e-4)
 
 
 class TestFilesThatCannotBeRead:

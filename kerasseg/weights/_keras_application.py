@@ -57,6 +57,19 @@ FAMILIES = {
         ),
         r"(conv\d)_block(\d+)_",
     ),
+    "MobileNetV2": Family(
+        "block_1_expand",
+        "unit0_depthwise_relu",
+        (
+            ("conv1", "Conv1"),
+            ("conv1_norm", "bn_Conv1"),
+            (r"unit0_(depthwise|project)", "expanded_conv_{0}"),
+            (r"unit0_(depthwise|project)_norm", "expanded_conv_{0}_BN"),
+            (r"unit(\d+)_(expand|depthwise|project)", "block_{0}_{1}"),
+            (r"unit(\d+)_(expand|depthwise|project)_norm", "block_{0}_{1}_BN"),
+        ),
+        r"(block)_(\d+)_",
+    ),
 }
 
 
@@ -67,7 +80,8 @@ def load_keras_application(
 
     VGG16, with or without its dense layers, goes into FCN, DeconvNet and SegNet; its dense layers `fc1` (25088, 4096)
     and `fc2` become the convolutions fc6 (7, 7, 512, 4096) and fc7. ResNet50V2, ResNet101V2 and ResNet152V2 go into the
-    resnet_v2 backbones. The rest of the model stays as it was. Nothing is changed unless everything that matches fits.
+    resnet_v2 backbones, MobileNetV2 into mobilenet_v2. The rest of the model stays as it was. Nothing is changed unless
+    everything that matches fits.
 
     Images of other than three channels: the first kernel's slices for red, green and blue (or blue, green and red)
     stay where they are, and each further channel gets their mean, as in FCN's early fusion of colour and depth. With

@@ -41,8 +41,32 @@ BACKBONES = (
             (r"postnorm_norm", "{net}/postnorm"),
         ),
     ),
+    Backbone(
+        r"xception_\d+",
+        "entry_conv1_1_relu",
+        (
+            (r"entry_conv1_(\d)(?:_norm)?", "{net}/entry_flow/conv1_{0}{norm}"),
+            (
+                r"(entry|middle|exit)_block(\d)_unit(\d+)_shortcut(?:_norm)?",
+                "{net}/{0}_flow/block{1}/unit_{2}/xception_module/shortcut{norm}",
+            ),
+            (
+                r"(entry|middle|exit)_block(\d)_unit(\d+)_conv(\d)_(depthwise|pointwise)(?:_norm)?",
+                "{net}/{0}_flow/block{1}/unit_{2}/xception_module/separable_conv{3}_{4}{norm}",
+            ),
+        ),
+    ),
+    Backbone(
+        "MobilenetV2",
+        "unit0_depthwise_relu",
+        (
+            (r"conv1(?:_norm)?", "{net}/Conv{norm}"),
+            (r"unit0_(depthwise|project)(?:_norm)?", "{net}/expanded_conv/{0}{norm}"),
+            (r"unit(\d+)_(expand|depthwise|project)(?:_norm)?", "{net}/expanded_conv_{0}/{1}{norm}"),
+        ),
+    ),
 )
-UNITS = r"((?:\w+_flow/)?(?:block\d|conv1|expanded_conv))(?:/unit)?(_\d+|)/"
+UNITS = r"/((?:\w+_flow/)?(?:block\d|conv1|expanded_conv))(?:/unit)?(_\d+|)/"
 """In a scope: a stage, and which of its units."""
 
 ORIGINAL_HEAD = (
@@ -57,7 +81,8 @@ ORIGINAL_HEAD = (
 DEEPLAB_HEAD = (
     (r"aspp_pool_(?:conv|norm)", "image_pooling{norm}"),
     (r"aspp_branch(\d)_(?:conv|norm)", "aspp{0}{norm}"),
+    (r"aspp_branch(\d)_(depthwise|pointwise)(?:_norm)?", "aspp{0}_{1}{norm}"),
     (r"aspp_projection_(?:conv|norm)", "concat_projection{norm}"),
     (r"logits_conv", "logits/semantic"),
 )
-"""Of TensorFlow's own DeepLab."""
+"""Of TensorFlow's own DeepLab. It concatenates as we do: image pooling, then the branches from aspp0 on."""
