@@ -57,6 +57,10 @@ class Row:
 GREY = {"input_shape": (None, None, 1)}
 ROWS = (
     Row("U-Net", "unet", 2, "bottom_relu2", GREY, 31_030_658, 31_030_658, None, 572, 388),
+    Row("FCN-32s", "fcn_32s", 21, "fc7", {}, 134_346_581, 136_152_917, 404),
+    Row("FCN-16s", "fcn_16s", 21, "fc7", {}, 134_357_354, 134_815_994, 404),
+    Row("FCN-8s", "fcn_8s", 21, "fc7", {}, 134_362_751, 134_489_759, 404),
+    Row("FCN-AlexNet", "fcn_alexnet", 21, "fc7", {}, 56_954_261, 58_704_590, 355),
     Row("DeepLab-v3, ResNet-v2-50", "deeplab_v3", 21, "postnorm_relu", {}, None, 39_108_373, None, 513, 513),
 )
 

@@ -1,5 +1,6 @@
 """Feature extractors: functions from an image tensor to named feature maps, at a chosen output stride."""
 
+from kerasseg.backbones._alexnet import ALEXNET, alexnet
 from kerasseg.backbones._mobilenet_v2 import MOBILENET_V2, mobilenet_v2
 from kerasseg.backbones._resnet_v1 import RESNET_V1, resnet_v1
 from kerasseg.backbones._resnet_v2 import RESNET_V2, resnet_v2
@@ -9,6 +10,7 @@ from kerasseg.backbones._width import scaled
 from kerasseg.backbones._xception import XCEPTION, xception
 
 __all__ = [
+    "ALEXNET",
     "BACKBONES",
     "MOBILENET_V2",
     "RESNET_V1",
@@ -16,6 +18,7 @@ __all__ = [
     "VGG16",
     "XCEPTION",
     "mobilenet_v2",
+    "alexnet",
     "normalization",
     "resnet_v1",
     "resnet_v2",

@@ -98,8 +98,9 @@ def _sources(operation, axis, span):
         before = int(tf.get_static_value(inputs[1])[axis][0])
         yield inputs[0], (first - before, last - before)
     elif kind == "StridedSlice":
-        begin = tf.get_static_value(inputs[1])
-        start = 0 if operation.get_attr("begin_mask") >> axis & 1 else int(begin[axis])
+        # An ellipsis stands for height and width: `[..., :3]` cuts channels only.
+        whole = operation.get_attr("ellipsis_mask") or operation.get_attr("begin_mask") >> axis & 1
+        start = 0 if whole else int(tf.get_static_value(inputs[1])[axis])
         yield inputs[0], (first + start, last + start)
     elif kind in ELEMENTWISE:
         for source in inputs:

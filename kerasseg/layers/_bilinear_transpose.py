@@ -70,11 +70,12 @@ class BilinearConv2DTranspose(keras.layers.Layer):
             self.bias = self.add_weight(name="bias", shape=(channels,), initializer="zeros", trainable=self.learned)
 
     def call(self, inputs):
-        size = [self._upsampled(n) for n in tf.unstack(tf.shape(inputs)[1:3])]
+        actual = tf.shape(inputs)
+        batch, height, width = (actual[axis] if n is None else n for axis, n in enumerate(inputs.shape[:3]))
         outputs = tf.nn.conv2d_transpose(
             inputs,
             tf.cast(self.kernel, inputs.dtype),
-            tf.stack([tf.shape(inputs)[0], *size, inputs.shape[-1]]),
+            tf.stack([batch, self._upsampled(height), self._upsampled(width), inputs.shape[-1]]),
             self.strides,
             self.padding.upper(),
         )

@@ -6,6 +6,7 @@ finished model are here as well.
 """
 
 from kerasseg.models._deeplab_v3 import deeplab_v3
+from kerasseg.models._fcn import fcn_8s, fcn_16s, fcn_32s, fcn_alexnet
 from kerasseg.models._unet import unet
 
-__all__ = ["deeplab_v3", "unet"]
+__all__ = ["deeplab_v3", "fcn_16s", "fcn_32s", "fcn_8s", "fcn_alexnet", "unet"]
