@@ -9,7 +9,7 @@ from tensorflow import keras
 
 from kerasseg.backbones import mobilenet_v2, resnet_v1, resnet_v2, vgg16
 from kerasseg.layers import Normalize
-from kerasseg.models import deeplab_v3, unet
+from kerasseg.models import deeplab_v3, fcn_8s, fcn_16s, fcn_32s, unet
 from kerasseg.weights import load, load_by_name, load_keras_application
 
 VGG = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
@@ -103,6 +103,29 @@ class TestVGG16:
         assert report.inflated == ()
         # 32 pixels more in each direction: one cell more.
         assert tap(ours, "fc7").predict(np.zeros((1, 256, 288, 3)), verbose=0).shape == (1, 2, 3, 256)
+
+    def test_into_fcn(self, classifier):
+        """Same padding: the cell in the middle of fc6 reads the same 7x7 map as the dense layer."""
+        model = fcn_8s(3, width=1 / 16, padding="same")
+        report = load_keras_application(model, classifier)
+        assert len(report.loaded) == 2 * 15
+        pixels = np.random.default_rng(0).uniform(0, 255, (1, 224, 224, 3)).astype("float32")
+        expected = tap(classifier, "fc2")(pixels[..., ::-1] - (104.00698793, 116.66876762, 122.67891434))
+        features = tap(model, "relu7")(pixels)
+        assert features.shape == (1, 7, 7, 256)
+        np.testing.assert_allclose(features[:, 3, 3], expected, rtol=1e-3, atol=1e-3)
+
+    @pytest.mark.slow
+    def test_at_full_width(self, image):
+        classifier = keras.applications.VGG16(weights=None)
+        assert classifier.count_params() == 138_357_544
+        ours = fully_convolutional(divisor=1)
+        report = load_keras_application(ours, classifier)
+        assert (len(report.loaded), report.leftover) == (30, ("predictions/bias", "predictions/kernel"))
+        expected = np.asarray(tap(classifier, "fc2")(100 * image[:1], training=False))
+        assert expected.std() > 1e-3
+        features = np.asarray(tap(ours, "fc7")(100 * image[:1], training=False))
+        np.testing.assert_allclose(features[:, 0, 0], expected, rtol=1e-3, atol=1e-4 * expected.max())
 
     def test_the_convolutions_alone(self, classifier):
         ours = fully_convolutional(dense=False)
@@ -343,6 +366,19 @@ class TestByName:
             for layer in ("down1_conv1", "logits"):
                 for a, b in zip(one.get_layer(layer).get_weights(), two.get_layer(layer).get_weights(), strict=True):
                     np.testing.assert_array_equal(a, b)
+
+    def test_fcn_in_stages(self):
+        coarse, middle, fine = (build(3, width=1 / 64) for build in (fcn_32s, fcn_16s, fcn_8s))
+        randomize(coarse)
+        report = load_by_name(middle, coarse)
+        assert {name.split("/")[0] for name in report.kept} == {"upscore2", "score_pool4", "upscore16"}
+        assert report.leftover == ("upscore/kernel",)
+        report = load_by_name(fine, middle)
+        assert {name.split("/")[0] for name in report.kept} == {"upscore_pool4", "score_pool3", "upscore8"}
+        assert report.leftover == ("upscore16/kernel",)
+        for layer in ("conv1_1", "conv5_3", "fc6", "score_fr"):
+            for a, b in zip(coarse.get_layer(layer).get_weights(), fine.get_layer(layer).get_weights(), strict=True):
+                np.testing.assert_array_equal(a, b)
 
     def test_another_number_of_classes(self):
         one, two = (unet(classes, filters=4, depth=1, padding="same") for classes in (2, 5))

@@ -101,7 +101,8 @@ def load_keras_application(
     Differs: The features are those of the classifier except for two things in ResNetV2. Its normalisation adds 1.001e-5
         to the variance, ours 1e-5. Before its first pooling it pads with zeros, ours with nothing ("same" in
         TensorFlow), which differs at the edge where all of a window is negative; and where a side of the image modulo 4
-        is 0 or 3, its windows begin one pixel earlier.
+        is 0 or 3, its windows begin one pixel earlier. Keras' ResNet50 (the first version) is refused: its strides sit
+        in other convolutions than those of our resnet_v1.
     """
     opened = open_keras(source)
     family = application(opened)
