@@ -15,12 +15,15 @@ from kerasseg.models import unet
         (3, 21, {}, 31_033_045, 31_033_045),
         (1, 2, {"batch_norm": True}, 31_042_434, 31_054_210),
         (1, 1, {"padding": "same"}, 31_030_593, 31_030_593),
-        (1, 1, {"padding": "same", "filters": 32}, 7_759_521, 7_759_521),
-        (1, 1, {"padding": "same", "filters": 16}, 1_940_817, 1_940_817),
+        (1, 1, {"padding": "same", "variant": "half"}, 7_759_521, 7_759_521),
+        (1, 1, {"padding": "same", "variant": "quarter"}, 1_940_817, 1_940_817),
+        # The "wide" network that UNet++ is compared with.
+        (1, 1, {"padding": "same", "filters": 35}, 9_282_246, 9_282_246),
         (1, 1, {"padding": "same", "filters": 8}, 485_673, 485_673),
-        (1, 2, {"upsampling": "bilinear"}, 28_941_698, 28_941_698),
-        (1, 2, {"upsampling": "bilinear", "filters": 32}, 7_237_314, 7_237_314),
-        (1, 2, {"upsampling": "bilinear", "filters": 16}, 1_810_274, 1_810_274),
+        (1, 2, {"variant": "release"}, 31_100_354, 31_100_354),
+        (1, 2, {"variant": "bilinear"}, 28_941_698, 28_941_698),
+        (1, 2, {"variant": "bilinear", "filters": 32}, 7_237_314, 7_237_314),
+        (1, 2, {"variant": "quarter", "upsampling": "bilinear"}, 1_810_274, 1_810_274),
     ],
 )
 def test_parameter_counts(channels, classes, options, learned, total):
@@ -47,6 +50,29 @@ def test_the_doubled_map_comes_first_in_the_concatenation():
     first, second = model.get_layer("up1_concat").input
     assert first is model.get_layer("up1_upconv").output
     assert second is model.get_layer("up1_crop").output
+
+
+def test_the_up_convolutions_of_the_release():
+    model = unet(2, variant="release", filters=2, padding="same")
+    for level, channels in ((4, 16), (3, 8), (2, 4), (1, 4)):
+        assert model.get_layer(f"up{level}_upconv").filters == channels
+        relu = model.get_layer(f"up{level}_upconv_relu")
+        assert relu.input is model.get_layer(f"up{level}_upconv").output
+        assert model.get_layer(f"up{level}_crop").input[0] is relu.output
+    assert not [layer.name for layer in unet(2, filters=2).layers if layer.name.endswith("upconv_relu")]
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4, 7])
+def test_any_number_of_channels(channels):
+    """Modalities side by side: each adds its 3x3 kernels to the first convolution, and nothing else."""
+    model = unet(2, input_shape=(None, None, channels), filters=2, padding="same")
+    one = unet(2, input_shape=(None, None, 1), filters=2, padding="same")
+    assert model.count_params() == one.count_params() + (channels - 1) * 9 * 2
+    image = np.random.default_rng(0).uniform(0, 255, (1, 19, 32, channels)).astype(np.float32)
+    logits = model(image, training=False)
+    assert logits.shape == (1, 19, 32, 2)
+    image[..., -1] = 0  # The last one is read as well.
+    assert np.abs(model(image, training=False) - logits).max() > 1e-6
 
 
 @pytest.mark.parametrize(
@@ -114,6 +140,7 @@ def test_dropout_sits_on_the_two_lowest_levels():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"variant": "wide"}, "variant must be one of paper, bilinear, half, quarter, release, got 'wide'"),
         ({"padding": "full"}, "padding must be one of valid, same, got 'full'"),
         ({"upsampling": "nearest"}, "upsampling must be one of transpose, bilinear, got 'nearest'"),
         ({"depth": 0}, "depth and filters must be at least 1, got depth=0"),

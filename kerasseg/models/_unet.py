@@ -1,10 +1,29 @@
 """U-Net."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from tensorflow import keras
 
-from kerasseg.layers import CropLike, LegalInputSize, Normalize, Resize, make_norm
+from kerasseg.layers import CropLike, LegalInputSize, Normalize, Resize
+from kerasseg.models._double_conv import double_conv
+
+
+class _Variant(NamedTuple):
+    filters: int = 64
+    upsampling: str = "transpose"
+    # How many times `filters` the last up-convolution has, and whether ReLU follows the up-convolutions.
+    last_up: int = 1
+    up_relu: bool = False
+
+
+_VARIANTS = {
+    "paper": _Variant(),
+    "bilinear": _Variant(upsampling="bilinear"),
+    "half": _Variant(filters=32),
+    "quarter": _Variant(filters=16),
+    "release": _Variant(last_up=2, up_relu=True),
+}
 
 
 def unet(
@@ -12,10 +31,11 @@ def unet(
     *,
     input_shape: tuple = (None, None, 3),
     name: str | None = None,
-    filters: int = 64,
+    variant: str = "paper",
+    filters: int | None = None,
     depth: int = 4,
     padding: str = "valid",
-    upsampling: str = "transpose",
+    upsampling: str | None = None,
     batch_norm: bool = False,
     norm: str | Callable = "batch",
     momentum: float = 0.9,
@@ -31,11 +51,15 @@ def unet(
         num_classes: K, background included, void excluded.
         input_shape: (H, W, C); None where any legal size is to be taken.
         name: Of the model; default "unet".
-        filters: Channels at full resolution; doubled by each level.
+        variant: Which published form, with its parameters for one channel and two classes: "paper" (64 filters,
+            transposed convolutions; 31.03 million), "bilinear" (28.94), "half" (32 filters; 7.76), "quarter" (16
+            filters; 1.94), or "release": the authors' own model, of which the paper's figure tells nothing: the last
+            up-convolution keeps 128 channels, and ReLU follows each (31.10).
+        filters: Channels at full resolution; doubled by each level. None: the variant's.
         depth: Number of times the image is halved.
         padding: "valid" or "same".
         upsampling: "transpose" (2x2 transposed convolution) or "bilinear" (followed by a 1x1 convolution); both halve
-            the channels.
+            the channels. None: the variant's.
         batch_norm: Whether each 3x3 convolution is followed by normalisation.
         norm: What kind, if so: "batch", "sync", "group", "frozen" or a callable; see `kerasseg.layers.make_norm`.
         momentum: Of the moving statistics. 0.9 follows them within tens of steps: small data sets are trained briefly.
@@ -45,11 +69,16 @@ def unet(
         Model: `image` float32 [B, H, W, C], 0-255 -> `logits` float32 [B, H, W, K], or [B, H - 184, W - 184, K].
     Raises:
         ValueError: An argument is none of the above, or a size is illegal (the nearest legal ones are named).
-    Reference: Ronneberger et al. 2015, arXiv:1505.04597, section 2, figure 1.
-    Differs: The image is scaled to 0...1 inside the model, the paper does not say how. Same padding and bilinear
-        upsampling are later users' forms. The last up-convolution has `filters` channels as in the figure (the
-        authors' released model keeps 128).
+    Reference: Ronneberger et al. 2015, arXiv:1505.04597, section 2, figure 1; "release": `phseg_v5` of
+        u-net-release-2015-10-02.
+    Differs: The image is scaled to 0...1 inside the model, the paper does not say how. Same padding, normalisation,
+        bilinear upsampling and fewer filters are later users' forms.
     """
+    if variant not in _VARIANTS:
+        raise ValueError(f"variant must be one of {', '.join(_VARIANTS)}, got {variant!r}")
+    form = _VARIANTS[variant]
+    filters = form.filters if filters is None else filters
+    upsampling = form.upsampling if upsampling is None else upsampling
     for option, value, legal in (
         ("padding", padding, ("valid", "same")),
         ("upsampling", upsampling, ("transpose", "bilinear")),
@@ -58,7 +87,7 @@ def unet(
             raise ValueError(f"{option} must be one of {', '.join(legal)}, got {value!r}")
     if depth < 1 or filters < 1:
         raise ValueError(f"depth and filters must be at least 1, got depth={depth}, filters={filters}")
-    build = _Builder(padding, upsampling, norm if batch_norm else "none", momentum)
+    convs = {"padding": padding, "norm": norm if batch_norm else "none", "momentum": momentum}
 
     image = keras.Input(input_shape, name="image")
     x = Normalize(scale=255.0, name="normalize")(image)
@@ -66,16 +95,21 @@ def unet(
         x = _legal_input_size(depth)(x)
     skips = []
     for level in range(1, depth + 1):
-        x = build.double_conv(x, filters * 2 ** (level - 1), f"down{level}")
+        x = double_conv(x, filters * 2 ** (level - 1), f"down{level}", **convs)
         if level == depth:
             x = keras.layers.Dropout(dropout, name=f"down{level}_dropout")(x)
         skips.append(x)
         # "same" pools odd sizes to the larger half, so that nothing of the image is lost.
         x = keras.layers.MaxPooling2D(2, padding=padding, name=f"pool{level}")(x)
-    x = build.double_conv(x, filters * 2**depth, "bottom")
+    x = double_conv(x, filters * 2**depth, "bottom", **convs)
     x = keras.layers.Dropout(dropout, name="bottom_dropout")(x)
     for level in range(depth, 0, -1):
-        x = build.up(x, skips[level - 1], filters * 2 ** (level - 1), f"up{level}")
+        channels = filters * 2 ** (level - 1)
+        x = _up(x, channels * (form.last_up if level == 1 else 1), upsampling, f"up{level}")
+        if form.up_relu:
+            x = keras.layers.ReLU(name=f"up{level}_upconv_relu")(x)
+        x = _join(x, skips[level - 1], padding, f"up{level}")
+        x = double_conv(x, channels, f"up{level}", **convs)
     logits = keras.layers.Conv2D(num_classes, 1, kernel_initializer="he_normal", dtype="float32", name="logits")(x)
     return keras.Model(image, logits, name=name or "unet")
 
@@ -92,34 +126,19 @@ def _legal_input_size(depth: int) -> LegalInputSize:
     return LegalInputSize(scale, border, scale * smallest + border, name="legal_input_size")
 
 
-class _Builder:
-    """The pieces of the network, sharing its options."""
+def _up(x, filters, upsampling, name):
+    """Doubles height and width."""
+    if upsampling == "transpose":
+        return keras.layers.Conv2DTranspose(filters, 2, 2, kernel_initializer="he_normal", name=f"{name}_upconv")(x)
+    x = Resize(scale=2, name=f"{name}_resize")(x)
+    return keras.layers.Conv2D(filters, 1, kernel_initializer="he_normal", name=f"{name}_upconv")(x)
 
-    def __init__(self, padding, upsampling, norm, momentum):
-        self.padding, self.upsampling, self.norm, self.momentum = padding, upsampling, norm, momentum
 
-    def conv(self, x, filters, size, name):
-        return keras.layers.Conv2D(filters, size, padding=self.padding, kernel_initializer="he_normal", name=name)(x)
-
-    def double_conv(self, x, filters, name):
-        for i in (1, 2):
-            x = self.conv(x, filters, 3, f"{name}_conv{i}")
-            norm = make_norm(self.norm, filters, name=f"{name}_conv{i}_norm", momentum=self.momentum, epsilon=1e-3)
-            x = x if norm is None else norm(x)
-            x = keras.layers.ReLU(name=f"{name}_relu{i}")(x)
-        return x
-
-    def up(self, x, skip, filters, name):
-        """Doubles the size, joins the skip connection behind it, and convolves twice."""
-        if self.upsampling == "transpose":
-            x = keras.layers.Conv2DTranspose(filters, 2, 2, kernel_initializer="he_normal", name=f"{name}_upconv")(x)
-        else:
-            x = Resize(scale=2, name=f"{name}_resize")(x)
-            x = self.conv(x, filters, 1, f"{name}_upconv")
-        if self.padding == "valid":
-            skip = CropLike(name=f"{name}_crop")([skip, x])
-        else:
-            # An odd size was pooled to the larger half: the doubled map is one row or column too large at its end.
-            x = CropLike(offset=0, name=f"{name}_crop")([x, skip])
-        x = keras.layers.Concatenate(name=f"{name}_concat")([x, skip])
-        return self.double_conv(x, filters, name)
+def _join(x, skip, padding, name):
+    """Puts the skip connection behind the doubled map."""
+    if padding == "valid":
+        skip = CropLike(name=f"{name}_crop")([skip, x])
+    else:
+        # An odd size was pooled to the larger half: the doubled map is one row or column too large at its end.
+        x = CropLike(offset=0, name=f"{name}_crop")([x, skip])
+    return keras.layers.Concatenate(name=f"{name}_concat")([x, skip])
