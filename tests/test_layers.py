@@ -13,6 +13,7 @@ from kerasseg.layers import (
     ASPP,
     AtrousConv2D,
     AtrousSeparableConv2D,
+    AverageProbabilities,
     BatchNorm,
     BilinearConv2DTranspose,
     CropLike,
@@ -38,6 +39,7 @@ EXAMPLES = {
     "ASPP": (lambda: ASPP(8, (1, 2)), (None, None, 4)),
     "AtrousConv2D": (lambda: AtrousConv2D(4, 3, padding="same", dilation_rate=2), (None, None, 3)),
     "AtrousSeparableConv2D": (lambda: AtrousSeparableConv2D(4, rate=2), (None, None, 3)),
+    "AverageProbabilities": (lambda: AverageProbabilities(), [(None, None, 3), (None, None, 3)]),
     "BatchNorm": (lambda: BatchNorm(momentum=0.5), (None, None, 3)),
     "BilinearConv2DTranspose": (lambda: BilinearConv2DTranspose(4, 2, learned=True, use_bias=True), (None, None, 3)),
     "CropLike": (lambda: CropLike(offset=1), [(None, None, 3), (None, None, 2)]),
@@ -54,6 +56,7 @@ EXAMPLES = {
 
 # Height and width of the two tensors that a layer of lists is called with; others get one of 10 x 10.
 SIDES = {
+    "AverageProbabilities": [(4, 5), (4, 5)],
     "CropLike": [(10, 10), (7, 6)],
     "MaxUnpool2D": [(4, 5), (7, 10)],
     "MaxUnpoolWithIndices2D": [(4, 5), (4, 5), (7, 10)],
@@ -554,6 +557,35 @@ class TestLegalInputSize:
             tf.errors.InvalidArgumentError, match="(?s)illegal width.*573.*expected 16.k . 60, at least 188"
         ):
             function(np.zeros((1, 572, 573, 1), np.float32))
+
+
+class TestAverageProbabilities:
+    def test_softmax_against_numpy(self):
+        heads = [3 * floats(2, 4, 5, 3) for _ in range(4)]
+        expected = np.mean([_softmax(head) for head in heads], axis=0)
+        result = AverageProbabilities()(heads).numpy()
+        np.testing.assert_allclose(np.exp(result), expected, atol=1e-6)
+        np.testing.assert_array_equal(result.argmax(-1), expected.argmax(-1))
+
+    def test_sigmoid_of_one_class_against_numpy(self):
+        heads = [3 * floats(2, 4, 5, 1) for _ in range(3)]
+        expected = np.mean([1 / (1 + np.exp(-head)) for head in heads], axis=0)
+        result = AverageProbabilities()(heads).numpy()
+        np.testing.assert_allclose(1 / (1 + np.exp(-result)), expected, atol=1e-6)
+
+    @pytest.mark.parametrize("classes", [1, 2])
+    def test_certain_heads_stay_finite_with_gradients(self, classes):
+        heads = tf.constant([[[[100.0] * classes]], [[[-200.0] * classes]]])[:, None]
+        with tf.GradientTape() as tape:
+            tape.watch(heads)
+            result = AverageProbabilities()(tf.unstack(heads))
+        assert np.isfinite(result).all()
+        assert np.isfinite(tape.gradient(result, heads)).all()
+
+
+def _softmax(x):
+    exponentials = np.exp(x - x.max(-1, keepdims=True))
+    return exponentials / exponentials.sum(-1, keepdims=True)
 
 
 def test_aspp_layer_equals_its_connected_form():

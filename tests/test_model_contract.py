@@ -20,13 +20,18 @@ SMALL = {
     "fcn_8s": {"width": 1 / 32},
     "fcn_alexnet": {"width": 1 / 16},
     "unet": {"filters": 4},
+    "unet_plus_plus": {"filters": 2, "depth": 2},
 }
 # Further forms of a network that have to keep the contract as well.
 FORMS = {
     "deeplab_v3": [{"variant": "original"}, {"output_stride": 8}, {"norm": "group"}, {"norm": "none"}],
     "fcn_32s": [{"padding": "same", "upsampling": "learned"}],
     "fcn_8s": [{"padding": "same", "upsampling": "cvpr15", "at_once": True}],
-    "unet": [{"padding": "same", "batch_norm": True}, {"padding": "same", "upsampling": "bilinear", "depth": 2}],
+    "unet": [
+        {"padding": "same", "batch_norm": True},
+        {"padding": "same", "variant": "release", "upsampling": "bilinear", "depth": 2},
+    ],
+    "unet_plus_plus": [{"deep_supervision": True}, {"batch_norm": True}],
 }
 CASES = [(name, form) for name in kerasseg.models.__all__ for form in [{}, *FORMS.get(name, [])]]
 K = 3
@@ -53,6 +58,11 @@ def build(name, form, *, as_it_starts=False, **options):
     return model
 
 
+def heads(value):
+    """Returns the outputs of a model, or their shapes, as a list: some forms have several."""
+    return value if isinstance(value, list) else [value]
+
+
 def legal_size(model, at_least=60):
     """Returns the smallest size that the model takes, found by asking it."""
     for size in range(at_least, at_least + 300):
@@ -69,7 +79,7 @@ def example(model, batch=2, size=None, seed=0):
     rng = np.random.default_rng(seed)
     size = size or legal_size(model)
     image = rng.integers(0, 256, (batch, size, size, model.input_shape[-1])).astype(np.float32)
-    out = model.compute_output_shape(image.shape)[1]
+    out = heads(model.compute_output_shape(image.shape))[0][1]
     mask = rng.integers(0, K, (batch, out, out)).astype(np.int32)
     mask[:, 0] = IGNORE_LABEL
     return image, mask
@@ -79,12 +89,12 @@ def example(model, batch=2, size=None, seed=0):
 def test_logits_are_float32_and_of_the_published_size(name, form):
     model = build(name, form)
     image, mask = example(model)
-    logits = model(image, training=False)
     assert model.input.name.startswith("image")
-    assert logits.dtype == tf.float32
-    assert logits.shape == (*mask.shape, K)
-    assert np.isfinite(logits).all()
-    assert model.compute_output_shape(image.shape) == (*mask.shape, K)
+    for logits in heads(model(image, training=False)):
+        assert logits.dtype == tf.float32
+        assert logits.shape == (*mask.shape, K)
+        assert np.isfinite(logits).all()
+    assert all(shape == (*mask.shape, K) for shape in heads(model.compute_output_shape(image.shape)))
 
 
 @every_model
@@ -103,7 +113,7 @@ def test_any_size_that_the_network_admits(name, form):
             with pytest.raises(tf.errors.InvalidArgumentError, match="illegal height"):
                 unknown(tf.constant(image))
             continue
-        assert model(image).shape == expected
+        assert [logits.shape for logits in heads(model(image))] == heads(expected)
         taken += 1
     assert taken
 
@@ -114,7 +124,8 @@ def test_save_and_load(name, form, tmp_path):
     image, _ = example(model, batch=1)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
-    np.testing.assert_array_equal(loaded(image, training=False), model(image, training=False))
+    for one, two in zip(heads(loaded(image, training=False)), heads(model(image, training=False)), strict=True):
+        np.testing.assert_array_equal(one, two)
     assert [layer.name for layer in loaded.layers] == [layer.name for layer in model.layers]
 
 
@@ -125,8 +136,9 @@ def test_two_steps_of_fit_reach_every_trainable_weight(name, form):
     image, mask = example(model)
     before = [w.numpy() for w in model.trainable_weights]
     # Tracing a step takes many times as long as running it: the first form of each network stands for the others.
-    model.compile(keras.optimizers.Adam(1e-3), kerasseg.losses.CrossEntropy(), run_eagerly=bool(form))
-    history = model.fit(image, mask, batch_size=2, epochs=2, verbose=0)
+    losses = [kerasseg.losses.CrossEntropy() for _ in model.outputs]
+    model.compile(keras.optimizers.Adam(1e-3), losses, run_eagerly=bool(form))
+    history = model.fit(image, [mask] * len(losses), batch_size=2, epochs=2, verbose=0)
     assert np.isfinite(history.history["loss"]).all()
     still = [w.name for w, old in zip(model.trainable_weights, before, strict=True) if np.array_equal(w.numpy(), old)]
     # A bias or shift straight before a normalisation has no gradient but rounding's.
@@ -143,14 +155,15 @@ def test_float32_logits_under_mixed_precision(name, form):
     exact = build(name, form)
     exact.set_weights(model.get_weights())
     image, mask = example(model)
-    logits = model(image, training=False)
-    assert logits.dtype == tf.float32
+    both = zip(heads(model(image, training=False)), heads(exact(image, training=False)), strict=True)
+    for logits, expected in both:
+        assert logits.dtype == tf.float32
+        assert np.abs(logits - expected).mean() < 0.1 * np.std(expected) + 1e-3
     assert any(layer.compute_dtype == "bfloat16" for layer in model.layers)
     assert all(w.dtype in ("float32", tf.float32) for w in model.trainable_weights)
-    difference = np.abs(logits - exact(image, training=False))
-    assert difference.mean() < 0.1 * np.std(exact(image, training=False)) + 1e-3
-    model.compile("sgd", kerasseg.losses.CrossEntropy(), run_eagerly=True)  # not traced: this is the only step
-    assert np.isfinite(model.train_on_batch(image, mask))
+    # Not traced: this is the only step.
+    model.compile("sgd", [kerasseg.losses.CrossEntropy() for _ in model.outputs], run_eagerly=True)
+    assert np.isfinite(model.train_on_batch(image, [mask] * len(model.outputs))).all()
 
 
 @pytest.mark.parametrize("name", kerasseg.models.__all__)
@@ -181,7 +194,8 @@ def test_other_channel_counts(name, form, channels):
         return
     model = build(name, form, input_shape=(None, None, channels))
     image, mask = example(model, batch=1)
-    assert model(image, training=False).shape == (*mask.shape, K)
+    for logits in heads(model(image, training=False)):
+        assert logits.shape == (*mask.shape, K)
 
 
 @every_model
@@ -193,8 +207,8 @@ def test_the_mask_may_have_the_size_of_the_image(name, form):
     rows = centre(image.shape[1], mask.shape[1])
     whole[:, rows, rows] = mask
     loss = kerasseg.losses.CrossEntropy()
-    logits = model(image, training=False)
-    np.testing.assert_allclose(loss(whole, logits), loss(mask, logits), rtol=1e-6)
+    for logits in heads(model(image, training=False)):
+        np.testing.assert_allclose(loss(whole, logits), loss(mask, logits), rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", kerasseg.models.__all__)

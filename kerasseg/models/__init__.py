@@ -8,5 +8,8 @@ finished model are here as well.
 from kerasseg.models._deeplab_v3 import deeplab_v3
 from kerasseg.models._fcn import fcn_8s, fcn_16s, fcn_32s, fcn_alexnet
 from kerasseg.models._unet import unet
+from kerasseg.models._unet_plus_plus import unet_plus_plus
+from kerasseg.models._unet_plus_plus import unet_plus_plus_averaged as unet_plus_plus_averaged
+from kerasseg.models._unet_plus_plus import unet_plus_plus_pruned as unet_plus_plus_pruned
 
-__all__ = ["deeplab_v3", "fcn_16s", "fcn_32s", "fcn_8s", "fcn_alexnet", "unet"]
+__all__ = ["deeplab_v3", "fcn_16s", "fcn_32s", "fcn_8s", "fcn_alexnet", "unet", "unet_plus_plus"]
