@@ -13,6 +13,7 @@ from kerasseg.layers import (
     ASPP,
     AtrousConv2D,
     AtrousSeparableConv2D,
+    AttentionGate,
     AverageProbabilities,
     BatchNorm,
     BilinearConv2DTranspose,
@@ -39,6 +40,7 @@ EXAMPLES = {
     "ASPP": (lambda: ASPP(8, (1, 2)), (None, None, 4)),
     "AtrousConv2D": (lambda: AtrousConv2D(4, 3, padding="same", dilation_rate=2), (None, None, 3)),
     "AtrousSeparableConv2D": (lambda: AtrousSeparableConv2D(4, rate=2), (None, None, 3)),
+    "AttentionGate": (lambda: AttentionGate(4, 3), [(None, None, 5), (None, None, 6)]),
     "AverageProbabilities": (lambda: AverageProbabilities(), [(None, None, 3), (None, None, 3)]),
     "BatchNorm": (lambda: BatchNorm(momentum=0.5), (None, None, 3)),
     "BilinearConv2DTranspose": (lambda: BilinearConv2DTranspose(4, 2, learned=True, use_bias=True), (None, None, 3)),
@@ -56,6 +58,7 @@ EXAMPLES = {
 
 # Height and width of the two tensors that a layer of lists is called with; others get one of 10 x 10.
 SIDES = {
+    "AttentionGate": [(10, 7), (5, 4)],
     "AverageProbabilities": [(4, 5), (4, 5)],
     "CropLike": [(10, 10), (7, 6)],
     "MaxUnpool2D": [(4, 5), (7, 10)],
@@ -557,6 +560,41 @@ class TestLegalInputSize:
             tf.errors.InvalidArgumentError, match="(?s)illegal width.*573.*expected 16.k . 60, at least 188"
         ):
             function(np.zeros((1, 572, 573, 1), np.float32))
+
+
+class TestAttentionGate:
+    @pytest.mark.parametrize(("size", "coarse"), [((8, 6), (4, 3)), ((7, 9), (4, 5)), ((5, 8), (2, 1))])
+    def test_against_numpy(self, size, coarse):
+        skip, gating = floats(2, *size, 3), floats(2, *coarse, 4)
+        gate = AttentionGate(5, 6, epsilon=1e-3)
+        gate.build([skip.shape, gating.shape])
+        for w in gate.weights:  # Variances as well, hence positive.
+            w.assign(RNG.uniform(0.1, 1, w.shape) - (0 if "variance" in w.name else 0.5))
+        theta, phi, psi, out = (conv.get_weights() for conv in (gate.theta, gate.phi, gate.psi, gate.output_conv))
+        even = np.pad(skip, [(0, 0), (0, size[0] % 2), (0, size[1] % 2), (0, 0)])
+        compared = sum(even[:, i::2, j::2] @ theta[0][i, j] for i in (0, 1) for j in (0, 1))
+        steered = gating @ phi[0][0, 0] + phi[1]
+        for axis in (1, 2):
+            steered = _resize(steered, compared.shape[axis], axis, "half_pixel")
+        attention = 1 / (1 + np.exp(-(np.maximum(compared + steered, 0) @ psi[0][0, 0] + psi[1])))
+        for axis in (1, 2):
+            attention = _resize(attention, skip.shape[axis], axis, "half_pixel")
+        gamma, beta, mean, variance = gate.output_norm.get_weights()
+        expected = ((attention * skip) @ out[0][0, 0] + out[1] - mean) / np.sqrt(variance + 1e-3) * gamma + beta
+        np.testing.assert_allclose(gate([skip, gating], training=False), expected, atol=1e-5)
+
+    def test_equals_its_connected_form_whose_map_can_be_tapped(self):
+        skip, gating = floats(1, 9, 8, 3), floats(1, 5, 4, 2)
+        inputs = [keras.Input((None, None, 3)), keras.Input((None, None, 2))]
+        gate, flat = AttentionGate(3), AttentionGate(3, name="gate")
+        result = gate([skip, gating])
+        connected = keras.Model(inputs, flat.connect(inputs))
+        for part in ("theta", "phi", "psi", "output_conv"):
+            getattr(flat, part).set_weights(getattr(gate, part).get_weights())
+        np.testing.assert_allclose(connected([skip, gating]), result, atol=1e-6)
+        attention = keras.Model(inputs, connected.get_layer("gate_map").output)([skip, gating]).numpy()
+        assert attention.shape == (1, 9, 8, 1)
+        assert 0 < attention.min() < attention.max() < 1
 
 
 class TestAverageProbabilities:

@@ -14,16 +14,18 @@ from kerasseg.spec import IGNORE_LABEL, centre
 
 # Options that make a network small enough for a test, where its full size is not.
 SMALL = {
+    "attention_unet": {"filters": 4, "depth": 2},
     "deeplab_v3": {"width": 1 / 16},
     "fcn_16s": {"width": 1 / 32},
     "fcn_32s": {"width": 1 / 32},
     "fcn_8s": {"width": 1 / 32},
     "fcn_alexnet": {"width": 1 / 16},
     "unet": {"filters": 4},
-    "unet_plus_plus": {"filters": 2, "depth": 2},
+    "unet_plus_plus": {"filters": 4, "depth": 2},
 }
 # Further forms of a network that have to keep the contract as well.
 FORMS = {
+    "attention_unet": [{"deep_supervision": True}, {"gates": 2, "norm": "none"}],
     "deeplab_v3": [{"variant": "original"}, {"output_stride": 8}, {"norm": "group"}, {"norm": "none"}],
     "fcn_32s": [{"padding": "same", "upsampling": "learned"}],
     "fcn_8s": [{"padding": "same", "upsampling": "cvpr15", "at_once": True}],

@@ -7,6 +7,7 @@ precision and distribution, and is registered, so that saved models load after `
 from kerasseg.layers._aspp import ASPP
 from kerasseg.layers._atrous_conv import AtrousConv2D
 from kerasseg.layers._atrous_separable_conv import AtrousSeparableConv2D
+from kerasseg.layers._attention_gate import AttentionGate
 from kerasseg.layers._average_probabilities import AverageProbabilities
 from kerasseg.layers._bilinear_transpose import BilinearConv2DTranspose
 from kerasseg.layers._crop import CropLike
@@ -23,6 +24,7 @@ __all__ = [
     "ASPP",
     "AtrousConv2D",
     "AtrousSeparableConv2D",
+    "AttentionGate",
     "AverageProbabilities",
     "BatchNorm",
     "BilinearConv2DTranspose",

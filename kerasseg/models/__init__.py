@@ -5,6 +5,8 @@ Every model takes `image`, float32 [B, H, W, C], 0-255 (RGB for three channels),
 finished model are here as well.
 """
 
+from kerasseg.models._attention_unet import attention_maps as attention_maps
+from kerasseg.models._attention_unet import attention_unet
 from kerasseg.models._deeplab_v3 import deeplab_v3
 from kerasseg.models._fcn import fcn_8s, fcn_16s, fcn_32s, fcn_alexnet
 from kerasseg.models._unet import unet
@@ -12,4 +14,4 @@ from kerasseg.models._unet_plus_plus import unet_plus_plus
 from kerasseg.models._unet_plus_plus import unet_plus_plus_averaged as unet_plus_plus_averaged
 from kerasseg.models._unet_plus_plus import unet_plus_plus_pruned as unet_plus_plus_pruned
 
-__all__ = ["deeplab_v3", "fcn_16s", "fcn_32s", "fcn_8s", "fcn_alexnet", "unet", "unet_plus_plus"]
+__all__ = ["attention_unet", "deeplab_v3", "fcn_16s", "fcn_32s", "fcn_8s", "fcn_alexnet", "unet", "unet_plus_plus"]
