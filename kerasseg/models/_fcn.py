@@ -11,7 +11,7 @@ MEAN = (122.67891434, 116.66876762, 104.00698793)
 PADDINGS = ("authors", "same")
 LEARNED = {
     "fixed": {},
-    "learned": {"inner": {"learned": True}, "last": {"learned": True}},
+    "learned": dict.fromkeys(("first", "inner", "last"), {"learned": True}),
     "cvpr15": {"first": {"learned": True, "use_bias": True}, "inner": {"learned": True}},
 }
 
