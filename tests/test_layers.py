@@ -626,25 +626,33 @@ def _softmax(x):
     return exponentials / exponentials.sum(-1, keepdims=True)
 
 
-def test_aspp_layer_equals_its_connected_form():
+@pytest.mark.parametrize("separable", [False, True])
+def test_aspp_layer_equals_its_connected_form(separable):
     """As one layer, and as layers of the model: the same wiring."""
     x = floats(2, 9, 9, 4)
-    layer = ASPP(8, (1, 2))
+    layer = ASPP(8, (1, 2), separable=separable)
     result = layer(x, training=False)
     inputs = keras.Input((9, 9, 4))
-    flat = ASPP(8, (1, 2))
+    flat = ASPP(8, (1, 2), separable=separable)
     model = keras.Model(inputs, flat.connect(inputs))
     for one, two in zip(_sublayers(layer), _sublayers(flat), strict=True):
         two.set_weights(one.get_weights())
     np.testing.assert_allclose(model(x, training=False), result, atol=1e-6)
-    assert {"aspp_branch2_conv", "aspp_pool_norm", "aspp_projection_relu"} <= {x.name for x in model.layers}
+    branch = "aspp_branch2_depthwise" if separable else "aspp_branch2_conv"
+    assert {branch, "aspp_pool_norm", "aspp_projection_relu"} <= {x.name for x in model.layers}
+
+
+def test_a_separable_aspp_has_relu():
+    with pytest.raises(ValueError, match='separable needs activation="relu", got None'):
+        ASPP(8, separable=True, activation=None)
 
 
 def _sublayers(aspp):
-    return [*aspp.convs, *aspp.norms]
+    separable = [part for conv in aspp.separable_convs for part in (conv.depthwise, conv.pointwise, *conv.norms)]
+    return [*aspp.convs, *aspp.norms, *separable]
 
 
-@pytest.mark.parametrize(("channels", "groups"), [(256, 32), (64, 16), (48, 4), (7, 1)])
+@pytest.mark.parametrize(("channels", "groups"), [(256, 32), (64, 16), (48, 4), (19, 1), (18, 2), (7, 1)])
 def test_group_norm_has_a_number_of_groups_that_divides(channels, groups):
     layer = make_norm("group", channels, name="norm", momentum=0.9, epsilon=1e-5)
     assert layer.groups == groups

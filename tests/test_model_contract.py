@@ -16,6 +16,8 @@ from kerasseg.spec import IGNORE_LABEL, centre
 SMALL = {
     "attention_unet": {"filters": 4, "depth": 2},
     "deeplab_v3": {"width": 1 / 16},
+    "deeplab_v3_cascade": {"backbone": "resnet_v1_50", "width": 1 / 32, "blocks": 5},
+    "deeplab_v3_plus": {"backbone": "mobilenet_v2", "width": 1 / 16},
     "fcn_16s": {"width": 1 / 32},
     "fcn_32s": {"width": 1 / 32},
     "fcn_8s": {"width": 1 / 32},
@@ -27,6 +29,7 @@ SMALL = {
 FORMS = {
     "attention_unet": [{"deep_supervision": True}, {"gates": 2, "norm": "none"}],
     "deeplab_v3": [{"variant": "original"}, {"output_stride": 8}, {"norm": "group"}, {"norm": "none"}],
+    "deeplab_v3_plus": [{"backbone": "resnet_v1_50", "separable": False, "output_stride": 8}],
     "fcn_32s": [{"padding": "same", "upsampling": "learned"}],
     "fcn_8s": [{"padding": "same", "upsampling": "cvpr15", "at_once": True}],
     "unet": [
@@ -52,7 +55,7 @@ def clear():
 
 def build(name, form, *, as_it_starts=False, **options):
     """Returns a network; kernels that start at zero have other values, or it would answer zero, as it starts."""
-    model = getattr(kerasseg.models, name)(K, **SMALL.get(name, {}), **form, **options)
+    model = getattr(kerasseg.models, name)(K, **{**SMALL.get(name, {}), **form}, **options)
     rng = np.random.default_rng(0)
     for weight in model.trainable_weights:
         if not as_it_starts and "kernel" in weight.name and not np.any(weight):

@@ -37,14 +37,14 @@ def resnet_v1(
     Args:
         x: Symbolic tensor [B, H, W, C].
         name: A key of `RESNET_V1`.
-        output_stride: Input side ÷ side of the last block's features; 4, 8, 16 or 32.
+        output_stride: Input side ÷ side of the last block's features; 4, 8, 16 or 32 (with more blocks also beyond).
         multi_grid: Factors of the atrous rates of the units of block 4.
         width: Multiplies all channel counts (64 ... 2048).
         blocks: More than 4 for copies of block 4 after it, each with twice the rates of the one before.
         norm, momentum, epsilon: See `kerasseg.layers.make_norm`.
 
     Returns:
-        dict: "block1" ... "block4": what each block gives; "features": what a head reads, the last of them;
+        dict: "block1", "block2" ...: what each block gives; "features": what a head reads, the last of them;
             "low_level": the normalised last convolution of the second unit, before the sum, at stride 4, as the
             decoder of TensorFlow's DeepLab reads it.
     Raises:

@@ -36,7 +36,7 @@ def resnet_v2(
     Args:
         x: Symbolic tensor [B, H, W, C].
         name: A key of `RESNET_V2`.
-        output_stride: Input side ÷ side of the last block's features; 4, 8, 16 or 32.
+        output_stride: Input side ÷ side of the last block's features; 4, 8, 16 or 32 (with more blocks also beyond).
         multi_grid: Factors of the atrous rates of the units of block 4.
         width: Multiplies all channel counts (64 ... 2048).
         blocks: More than 4 for copies of block 4 after it, each with twice the rates of the one before.
@@ -44,7 +44,7 @@ def resnet_v2(
         postnorm: Whether the last block's sum is normalised and rectified at the end, as the classifier has it.
 
     Returns:
-        dict: "block1" ... "block4": the raw sums after each block; "features": what a head reads; "low_level": the
+        dict: "block1", "block2" ...: the raw sums after each block; "features": what a head reads; "low_level": the
             sum after the second unit, at stride 4.
     Raises:
         ValueError: An unknown name or output stride, or a multi-grid that does not fit block 4.

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from tensorflow import keras
 
 from kerasseg.layers._atrous_conv import AtrousConv2D
+from kerasseg.layers._atrous_separable_conv import AtrousSeparableConv2D
 from kerasseg.layers._norm import make_norm
 from kerasseg.layers._resize import Resize
 
@@ -21,6 +22,7 @@ class ASPP(keras.layers.Layer):
         filters: Channels of each branch and of the output.
         rates: Atrous rates of the 3x3 convolutions.
         activation: "relu", or None as in the original TensorFlow 1 repository.
+        separable: Whether the 3x3 convolutions are depthwise separable, as in DeepLab-v3+ (with ReLU only).
         norm, momentum, epsilon: See `kerasseg.layers.make_norm`.
 
     Call: [B, h, w, C]; returns [B, h, w, filters].
@@ -32,6 +34,7 @@ class ASPP(keras.layers.Layer):
         filters: int = 256,
         rates: Sequence[int] = (6, 12, 18),
         activation: str | None = "relu",
+        separable: bool = False,
         norm: str | Callable = "batch",
         momentum: float = 0.9997,
         epsilon: float = 1e-5,
@@ -39,16 +42,21 @@ class ASPP(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(name=name, **kwargs)
+        if separable and activation != "relu":
+            raise ValueError(f'separable needs activation="relu", got {activation!r}')
         self.filters, self.rates, self.activation = filters, tuple(rates), activation
+        self.separable = separable
         self.norm, self.momentum, self.epsilon = norm, momentum, epsilon
         policy = {"dtype": self.dtype_policy}
         self.pool = keras.layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_pool", **policy)
         self.spread = Resize(name=f"{name}_pool_resize", **policy)
         self.concat = keras.layers.Concatenate(name=f"{name}_concat", **policy)
         # One convolution (with normalisation and ReLU) for each of: the pool, the branches, the projection.
-        branches = [("branch0", 1, 1), *((f"branch{i}", 3, rate) for i, rate in enumerate(self.rates, start=1))]
+        atrous = [(f"branch{i}", 3, rate) for i, rate in enumerate(self.rates, start=1)]
+        self.separable_convs = [self._separable_conv(f"{name}_{part}", rate) for part, _, rate in atrous if separable]
         self.convs, self.norms, self.relus = [], [], []
-        for part, size, rate in [("pool", 1, 1), *branches, ("projection", 1, 1)]:
+        plain = [] if separable else atrous
+        for part, size, rate in [("pool", 1, 1), ("branch0", 1, 1), *plain, ("projection", 1, 1)]:
             self._add_conv(f"{name}_{part}", size, rate, policy)
 
     def _add_conv(self, name, size, rate, policy):
@@ -71,6 +79,17 @@ class ASPP(keras.layers.Layer):
         if self.activation == "relu":
             self.relus.append(keras.layers.ReLU(name=f"{name}_relu", **policy))
 
+    def _separable_conv(self, name, rate):
+        return AtrousSeparableConv2D(
+            self.filters,
+            rate,
+            norm=self.norm,
+            momentum=self.momentum,
+            epsilon=self.epsilon,
+            name=name,
+            dtype=self.dtype_policy,
+        )
+
     def _apply(self, i, x):
         """Applies convolution `i`, and what follows it."""
         for layers in (self.convs, self.norms, self.relus):
@@ -85,12 +104,15 @@ class ASPP(keras.layers.Layer):
         """
         pooled = self.spread([self._apply(0, self.pool(x)), x])
         branches = [self._apply(i, x) for i in range(1, len(self.convs) - 1)]
+        branches += [conv.connect(x) for conv in self.separable_convs]
         return self._apply(-1, self.concat([pooled, *branches]))
 
     def build(self, input_shape):
         for conv in self.convs[:-1]:
             conv.build((None, None, None, input_shape[-1]))
         self.convs[-1].build((None, None, None, self.filters * (2 + len(self.rates))))
+        for conv in self.separable_convs:
+            conv.build(input_shape)
         for norm in self.norms:
             norm.build((None, None, None, self.filters))
         super().build(input_shape)
@@ -107,6 +129,7 @@ class ASPP(keras.layers.Layer):
             "filters": self.filters,
             "rates": self.rates,
             "activation": self.activation,
+            "separable": self.separable,
             "norm": self.norm,
             "momentum": self.momentum,
             "epsilon": self.epsilon,

@@ -91,7 +91,7 @@ def make_norm(norm: str | Callable, channels: int, *, name: str, momentum: float
         return None
     if norm == "group":
         # A group of few channels says little on a 1x1 map; one of a single channel is constant there.
-        groups = math.gcd(32, max(channels // 4, 1))
+        groups = math.gcd(32, channels, max(channels // 4, 1))
         return keras.layers.GroupNormalization(groups, epsilon=epsilon, name=name, dtype=dtype)
     return BatchNorm(
         momentum=momentum,

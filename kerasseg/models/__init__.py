@@ -8,10 +8,23 @@ finished model are here as well.
 from kerasseg.models._attention_unet import attention_maps as attention_maps
 from kerasseg.models._attention_unet import attention_unet
 from kerasseg.models._deeplab_v3 import deeplab_v3
+from kerasseg.models._deeplab_v3_cascade import deeplab_v3_cascade
+from kerasseg.models._deeplab_v3_plus import deeplab_v3_plus
 from kerasseg.models._fcn import fcn_8s, fcn_16s, fcn_32s, fcn_alexnet
 from kerasseg.models._unet import unet
 from kerasseg.models._unet_plus_plus import unet_plus_plus
 from kerasseg.models._unet_plus_plus import unet_plus_plus_averaged as unet_plus_plus_averaged
 from kerasseg.models._unet_plus_plus import unet_plus_plus_pruned as unet_plus_plus_pruned
 
-__all__ = ["attention_unet", "deeplab_v3", "fcn_16s", "fcn_32s", "fcn_8s", "fcn_alexnet", "unet", "unet_plus_plus"]
+__all__ = [
+    "attention_unet",
+    "deeplab_v3",
+    "deeplab_v3_cascade",
+    "deeplab_v3_plus",
+    "fcn_16s",
+    "fcn_32s",
+    "fcn_8s",
+    "fcn_alexnet",
+    "unet",
+    "unet_plus_plus",
+]

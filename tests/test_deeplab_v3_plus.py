@@ -1,0 +1,102 @@
+"""DeepLab-v3+: counts, sizes and wiring of the decoder."""
+
+import numpy as np
+import pytest
+from tensorflow import keras
+
+from kerasseg.models import deeplab_v3_plus
+
+SMALL = {"backbone": "resnet_v1_50", "width": 1 / 16}
+
+
+@pytest.mark.parametrize(
+    ("options", "learned", "total"),
+    [
+        ({"backbone": "resnet_v1_50"}, 26_696_133, 26_766_853),
+        ({"backbone": "resnet_v1_50", "separable": False}, 40_352_181, 40_409_493),
+        ({"backbone": "xception_65"}, 41_055_413, 41_258_213),
+    ],
+)
+def test_parameter_counts(options, learned, total):
+    model = deeplab_v3_plus(21, **options)
+    assert model.count_params() == total
+    assert sum(int(np.prod(w.shape)) for w in model.trainable_weights) == learned
+    keras.backend.clear_session()
+
+
+@pytest.mark.parametrize(
+    ("backbone", "low_level", "channels"),
+    [
+        ("resnet_v1_50", "block1_unit2_conv3_norm", 256),
+        ("resnet_v1_50_beta", "block1_unit2_conv3_norm", 256),
+        ("resnet_v2_50", "block1_unit2_add", 256),
+        ("mobilenet_v2", "unit2_depthwise_relu", 144),
+        ("xception_41", "entry_block2_unit1_conv2_pointwise_norm", 256),
+        ("xception_71", "entry_block3_unit1_conv2_pointwise_norm", 256),
+    ],
+)
+def test_decoder_reads_the_features_that_the_release_names(backbone, low_level, channels):
+    """At stride 4; the decoder works at that size, on 256 channels of the pyramid and 48 of these, times the width."""
+    width = 1 / 8
+    model = deeplab_v3_plus(2, backbone=backbone, width=width, input_shape=(65, 129, 3))
+    assert model.get_layer("decoder_projection_conv").input is model.get_layer(low_level).output
+    # MobileNet-v2's expansions are multiples of 8 at any width.
+    expected = 24 if backbone == "mobilenet_v2" else channels * width
+    assert model.get_layer("decoder_projection_conv").input.shape[1:] == (17, 33, expected)
+    assert model.get_layer("decoder_concat").output.shape[1:] == (17, 33, 304 * width)
+    assert [x.shape[-1] for x in model.get_layer("decoder_concat").input] == [256 * width, 48 * width]
+    assert model.get_layer("logits_conv").output.shape[1:3] == (17, 33)
+    assert model.output_shape == (None, 65, 129, 2)
+
+
+@pytest.mark.parametrize("separable", [True, False])
+def test_layers_of_pyramid_and_decoder(separable):
+    """All of the release's, each followed by normalisation and ReLU; and rates doubled at stride 8."""
+    model = deeplab_v3_plus(2, **SMALL, separable=separable, output_stride=8)
+    names = {layer.name for layer in model.layers}
+    parts = ["_depthwise", "_pointwise"] if separable else ["_conv"]
+    atrous = [f"aspp_branch{i}{part}" for i in (1, 2, 3) for part in parts]
+    decoder = [f"decoder_conv{i}{part}" for i in (0, 1) for part in (parts if separable else [""])]
+    single = ["aspp_pool_conv", "aspp_branch0_conv", "aspp_projection_conv", "decoder_projection_conv"]
+    convs = {x.name for x in model.layers if isinstance(x, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D))}
+    heads = {name for name in convs if name.startswith(("aspp", "decoder"))}
+    assert heads == {*atrous, *decoder, *single}
+    for name in heads:
+        assert {f"{name.removesuffix('_conv')}_norm", f"{name.removesuffix('_conv')}_relu"} <= names
+    rates = [model.get_layer(f"aspp_branch{i}{parts[0]}").dilation_rate for i in (1, 2, 3)]
+    assert rates == [(12, 12), (24, 24), (36, 36)]
+
+
+def test_dropout_acts_in_training_only():
+    model = deeplab_v3_plus(2, **SMALL, dropout=0.5, norm="frozen")
+    image = np.random.default_rng(0).uniform(0, 255, (1, 65, 65, 3)).astype(np.float32)
+    tap = keras.Model(model.input, model.get_layer("aspp_dropout").output)
+    assert (tap(image, training=False).numpy() == tap(image, training=False).numpy()).all()
+    dropped = (tap(image, training=True) == 0).numpy().mean() - (tap(image, training=False) == 0).numpy().mean()
+    assert dropped > 0.1
+    assert deeplab_v3_plus(2, **SMALL).get_layer("aspp_dropout").rate == 0.1
+
+
+def test_a_model_trained_at_stride_16_loads_at_stride_8(tmp_path):
+    coarse, fine = (deeplab_v3_plus(3, backbone="mobilenet_v2", width=1 / 16, output_stride=s) for s in (16, 8))
+    coarse.save_weights(tmp_path / "model.weights.h5")
+    fine.load_weights(tmp_path / "model.weights.h5")
+    image = np.random.default_rng(0).uniform(0, 255, (1, 97, 65, 3)).astype(np.float32)
+    one, two = (
+        keras.Model(model.input, model.get_layer("unit16_project_norm").output)(image, training=False)
+        for model in (coarse, fine)
+    )
+    np.testing.assert_allclose(one, two[:, ::2, ::2], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"backbone": "vgg16"}, "backbone must be one of resnet_v1_50, .* got 'vgg16'"),
+        ({"width": 1 / 32}, "width must make 48 . width a whole number"),
+        ({"output_stride": 12}, "output_stride must be one of 4, 8, 16, 32, got 12"),
+    ],
+)
+def test_an_illegal_option_is_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        deeplab_v3_plus(2, **{**SMALL, **options})
