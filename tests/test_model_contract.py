@@ -10,11 +10,13 @@ from tensorflow import keras
 import kerasseg.export
 import kerasseg.losses
 import kerasseg.models
+from kerasseg.layers import MaxUnpool2D
 from kerasseg.spec import IGNORE_LABEL, centre
 
 # Options that make a network small enough for a test, where its full size is not.
 SMALL = {
     "attention_unet": {"filters": 4, "depth": 2},
+    "bayesian_segnet": {"width": 1 / 16},
     "deeplab_v3": {"width": 1 / 16},
     "deeplab_v3_cascade": {"backbone": "resnet_v1_50", "width": 1 / 32, "blocks": 5},
     "deeplab_v3_plus": {"backbone": "mobilenet_v2", "width": 1 / 16},
@@ -22,6 +24,8 @@ SMALL = {
     "fcn_32s": {"width": 1 / 32},
     "fcn_8s": {"width": 1 / 32},
     "fcn_alexnet": {"width": 1 / 16},
+    "segnet": {"width": 1 / 16},
+    "segnet_basic": {"width": 1 / 8},
     "unet": {"filters": 4},
     "unet_plus_plus": {"filters": 4, "depth": 2},
 }
@@ -32,6 +36,7 @@ FORMS = {
     "deeplab_v3_plus": [{"backbone": "resnet_v1_50", "separable": False, "output_stride": 8}],
     "fcn_32s": [{"padding": "same", "upsampling": "learned"}],
     "fcn_8s": [{"padding": "same", "upsampling": "cvpr15", "at_once": True}],
+    "segnet_basic": [{"norm": "none"}],
     "unet": [
         {"padding": "same", "batch_norm": True},
         {"padding": "same", "variant": "release", "upsampling": "bilinear", "depth": 2},
@@ -39,6 +44,8 @@ FORMS = {
     "unet_plus_plus": [{"deep_supervision": True}, {"batch_norm": True}],
 }
 CASES = [(name, form) for name in kerasseg.models.__all__ for form in [{}, *FORMS.get(name, [])]]
+# Networks whose graph is another one's but for a few layers.
+VARIANTS = {"bayesian_segnet"}
 K = 3
 
 every_model = pytest.mark.parametrize(
@@ -141,8 +148,9 @@ def test_two_steps_of_fit_reach_every_trainable_weight(name, form):
     image, mask = example(model)
     before = [w.numpy() for w in model.trainable_weights]
     # Tracing a step takes many times as long as running it: the first form of each network stands for the others.
+    eager = bool(form) or name in VARIANTS
     losses = [kerasseg.losses.CrossEntropy() for _ in model.outputs]
-    model.compile(keras.optimizers.Adam(1e-3), losses, run_eagerly=bool(form))
+    model.compile(keras.optimizers.Adam(1e-3), losses, run_eagerly=eager)
     history = model.fit(image, [mask] * len(losses), batch_size=2, epochs=2, verbose=0)
     assert np.isfinite(history.history["loss"]).all()
     still = [w.name for w, old in zip(model.trainable_weights, before, strict=True) if np.array_equal(w.numpy(), old)]
@@ -160,10 +168,12 @@ def test_float32_logits_under_mixed_precision(name, form):
     exact = build(name, form)
     exact.set_weights(model.get_weights())
     image, mask = example(model)
+    # Rounding moves the maxima of some pooling windows; unpooling then puts whole values elsewhere.
+    bound = 0.4 if any(isinstance(layer, MaxUnpool2D) for layer in model.layers) else 0.1
     both = zip(heads(model(image, training=False)), heads(exact(image, training=False)), strict=True)
     for logits, expected in both:
         assert logits.dtype == tf.float32
-        assert np.abs(logits - expected).mean() < 0.1 * np.std(expected) + 1e-3
+        assert np.abs(logits - expected).mean() < bound * np.std(expected) + 1e-3
     assert any(layer.compute_dtype == "bfloat16" for layer in model.layers)
     assert all(w.dtype in ("float32", tf.float32) for w in model.trainable_weights)
     # Not traced: this is the only step.

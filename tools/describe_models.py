@@ -62,6 +62,9 @@ ROWS = (
     Row("FCN-8s", "fcn_8s", 21, "fc7", {}, 134_362_751, 134_489_759, 404),
     Row("FCN-AlexNet", "fcn_alexnet", 21, "fc7", {}, 56_954_261, 58_704_590, 355),
     Row("DeepLab-v3, ResNet-v2-50", "deeplab_v3", 21, "postnorm_relu", {}, None, 39_108_373, None, 513, 513),
+    Row("SegNet", "segnet", 11, "relu1_2_D", {}, 29_449_355, 29_465_227),
+    Row("SegNet-Basic", "segnet_basic", 11, "conv_decode1_norm", {}, 1_416_587, 1_417_611),
+    Row("Bayesian SegNet", "bayesian_segnet", 11, "relu1_2_D", {}, 29_449_355, 29_465_227),
 )
 
 

@@ -19,6 +19,8 @@ def vgg16(
     norm: str | Callable = "none",
     momentum: float = 0.9,
     epsilon: float = 1e-5,
+    shift: float = 0.0,
+    after_pool: Callable | None = None,
 ) -> dict:
     """Connects the thirteen convolutions and five poolings of VGG16 to a normalised image.
 
@@ -29,7 +31,8 @@ def vgg16(
         x: Symbolic tensor [B, H, W, C].
         width: Multiplies all channel counts (64 ... 512).
         first_padding: Zeros around the image before conv1_1: 1 keeps the size, FCN has 100.
-        norm, momentum, epsilon: Between convolution and ReLU; see `kerasseg.layers.make_norm`.
+        norm, momentum, epsilon, shift: Between convolution and ReLU; see `kerasseg.layers.make_norm`.
+        after_pool: Called with a block's number and its pooled tensor; what it returns takes the tensor's place.
 
     Returns:
         dict: "block1" ... "block5": what each pooling reads; "pool1" ... "pool5": what it gives, at strides 2 ... 32.
@@ -46,10 +49,12 @@ def vgg16(
             filters = scaled(filters, width)
             conv = keras.layers.Conv2D(filters, 3, padding=padding, kernel_initializer="he_normal", name=f"conv{name}")
             x = conv(x)
-            layer = make_norm(norm, filters, name=f"conv{name}_norm", momentum=momentum, epsilon=epsilon)
+            options = {"momentum": momentum, "epsilon": epsilon, "shift": shift}
+            layer = make_norm(norm, filters, name=f"conv{name}_norm", **options)
             x = x if layer is None else layer(x)
             x = keras.layers.ReLU(name=f"relu{name}")(x)
         features[f"block{block}"] = x
         x = keras.layers.MaxPooling2D(2, padding="same", name=f"pool{block}")(x)
+        x = x if after_pool is None else after_pool(block, x)
         features[f"pool{block}"] = x
     return features

@@ -11,6 +11,7 @@ from kerasseg.layers._attention_gate import AttentionGate
 from kerasseg.layers._average_probabilities import AverageProbabilities
 from kerasseg.layers._bilinear_transpose import BilinearConv2DTranspose
 from kerasseg.layers._crop import CropLike
+from kerasseg.layers._dropout import MonteCarloDropout
 from kerasseg.layers._input_size import LegalInputSize
 from kerasseg.layers._lrn import LocalResponseNorm
 from kerasseg.layers._max_unpool import MaxPoolWithIndices2D, MaxUnpool2D, MaxUnpoolWithIndices2D
@@ -34,6 +35,7 @@ __all__ = [
     "MaxPoolWithIndices2D",
     "MaxUnpool2D",
     "MaxUnpoolWithIndices2D",
+    "MonteCarloDropout",
     "Normalize",
     "Resize",
     "Scale",

@@ -69,7 +69,16 @@ class BatchNorm(keras.layers.BatchNormalization):
         return tuple(input_shape)
 
 
-def make_norm(norm: str | Callable, channels: int, *, name: str, momentum: float, epsilon: float, dtype=None):
+def make_norm(
+    norm: str | Callable,
+    channels: int,
+    *,
+    name: str,
+    momentum: float,
+    epsilon: float,
+    shift: float = 0.0,
+    dtype=None,
+):
     """Returns a normalisation layer, or None.
 
     Args:
@@ -79,7 +88,8 @@ def make_norm(norm: str | Callable, channels: int, *, name: str, momentum: float
         channels: Channels of the tensor it will normalise.
         name: Name of the layer.
         momentum, epsilon: Of the batch normalisations ("group" takes the epsilon).
-        dtype: Type or precision policy of the layer; None: the global one. A callable is not given it.
+        shift: What beta starts from.
+        dtype: Type or precision policy of the layer; None: the global one. A callable is given the name alone.
     Raises:
         ValueError: `norm` is none of these.
     """
@@ -89,13 +99,15 @@ def make_norm(norm: str | Callable, channels: int, *, name: str, momentum: float
         raise ValueError(f"norm must be one of {', '.join(NORMS)} or a callable, got {norm!r}")
     if norm == "none":
         return None
+    beta = keras.initializers.Constant(shift)
     if norm == "group":
         # A group of few channels says little on a 1x1 map; one of a single channel is constant there.
         groups = math.gcd(32, channels, max(channels // 4, 1))
-        return keras.layers.GroupNormalization(groups, epsilon=epsilon, name=name, dtype=dtype)
+        return keras.layers.GroupNormalization(groups, epsilon=epsilon, beta_initializer=beta, name=name, dtype=dtype)
     return BatchNorm(
         momentum=momentum,
         epsilon=epsilon,
+        beta_initializer=beta,
         synchronized=norm == "sync",
         trainable=norm != "frozen",
         name=name,

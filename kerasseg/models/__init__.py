@@ -11,6 +11,7 @@ from kerasseg.models._deeplab_v3 import deeplab_v3
 from kerasseg.models._deeplab_v3_cascade import deeplab_v3_cascade
 from kerasseg.models._deeplab_v3_plus import deeplab_v3_plus
 from kerasseg.models._fcn import fcn_8s, fcn_16s, fcn_32s, fcn_alexnet
+from kerasseg.models._segnet import bayesian_segnet, segnet, segnet_basic
 from kerasseg.models._unet import unet
 from kerasseg.models._unet_plus_plus import unet_plus_plus
 from kerasseg.models._unet_plus_plus import unet_plus_plus_averaged as unet_plus_plus_averaged
@@ -18,6 +19,7 @@ from kerasseg.models._unet_plus_plus import unet_plus_plus_pruned as unet_plus_p
 
 __all__ = [
     "attention_unet",
+    "bayesian_segnet",
     "deeplab_v3",
     "deeplab_v3_cascade",
     "deeplab_v3_plus",
@@ -25,6 +27,8 @@ __all__ = [
     "fcn_32s",
     "fcn_8s",
     "fcn_alexnet",
+    "segnet",
+    "segnet_basic",
     "unet",
     "unet_plus_plus",
 ]
