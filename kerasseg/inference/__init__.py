@@ -1,9 +1,11 @@
 """From a trained model to masks: images of any size, kind and number.
 
-`Segmenter` for people who only want masks, `predict_tiled` for the logits of one array, `evaluate` for a split.
+`Segmenter` for people who only want masks, `predict_tiled` for the logits of one array, `evaluate` for a split,
+`monte_carlo` for the uncertainty of a network with dropout.
 """
 
 from kerasseg.inference._evaluate import Prediction, evaluate, predictions
+from kerasseg.inference._monte_carlo import monte_carlo
 from kerasseg.inference._reading import prepared, read_image
 from kerasseg.inference._segmenter import Segmenter, load_model
 from kerasseg.inference._tiled import predict_tiled
@@ -13,6 +15,7 @@ __all__ = [
     "Segmenter",
     "evaluate",
     "load_model",
+    "monte_carlo",
     "predict_tiled",
     "predictions",
     "prepared",
