@@ -8,8 +8,8 @@ import pytest
 from tensorflow import keras
 
 from kerasseg.backbones import mobilenet_v2, resnet_v1, resnet_v2, vgg16
-from kerasseg.layers import Normalize
-from kerasseg.models import deeplab_v3, fcn_8s, fcn_16s, fcn_32s, unet
+from kerasseg.layers import ASPP, Normalize
+from kerasseg.models import deeplab_v3, fcn_8s, fcn_16s, fcn_32s, segnet, unet
 from kerasseg.weights import load, load_by_name, load_keras_application
 
 VGG = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
@@ -114,6 +114,11 @@ class TestVGG16:
         features = tap(model, "relu7")(pixels)
         assert features.shape == (1, 7, 7, 256)
         np.testing.assert_allclose(features[:, 3, 3], expected, rtol=1e-3, atol=1e-3)
+
+    def test_into_segnet(self, classifier):
+        report = load_keras_application(segnet(3, width=1 / 16), classifier)
+        assert len(report.loaded) == 2 * 13
+        assert all(name.split("/")[0].endswith(("_norm", "_D")) for name in report.kept)
 
     @pytest.mark.slow
     def test_at_full_width(self, image):
@@ -387,6 +392,14 @@ class TestByName:
             load_by_name(two, one)
         assert unchanged(two, before)
         assert load_by_name(two, one, exclude=("logits",)).kept == ("logits/kernel", "logits/bias")
+
+    def test_layers_of_several_convolutions(self):
+        """Their variables have names that come again."""
+        image = keras.Input((None, None, 3))
+        one, two = (keras.Model(image, ASPP(4)(image)) for _ in range(2))
+        report = load_by_name(two, one)
+        assert len(report.loaded) == len(one.weights) == 6 * 5
+        assert unchanged(one, two.get_weights())
 
     def test_nothing_in_common(self, classifier):
         with pytest.raises(ValueError, match="no variable of model 'vgg16' belongs to model 'convolutional'"):

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from tensorflow import keras
 
-from kerasseg.models import deeplab_v3
+from kerasseg.models import deeplab_v3, deeplab_v3_plus
 from kerasseg.weights import load_tf1
 
 WIDTH = 1 / 32
@@ -50,8 +50,18 @@ def mobilenet_v2():
             yield f"unit{unit}_{part}", f"MobilenetV2/expanded_conv{f'_{unit}' if unit else ''}/{part}"
 
 
+SEPARABLE = {
+    f"{ours}_{part}": f"{theirs}_{part}"
+    for ours, theirs in (
+        *((f"aspp_branch{i}", f"aspp{i}") for i in (1, 2, 3)),
+        *((f"decoder_conv{i}", f"decoder/decoder_conv{i}") for i in (0, 1)),
+    )
+    for part in ("depthwise", "pointwise")
+}
+PLAIN = {f"decoder_conv{i}": f"decoder/decoder_conv0/decoder_conv0_{i + 1}" for i in (0, 1)}
 NETWORKS = {
     "resnet_v1_50": resnet_v1("resnet_v1_50", (3, 4, 6, 3), beta=False),
+    "resnet_v1_50_beta": resnet_v1("resnet_v1_50", (3, 4, 6, 3), beta=True),
     "resnet_v1_101_beta": resnet_v1("resnet_v1_101", (3, 4, 23, 3), beta=True),
     "xception_65": xception_65(),
     "mobilenet_v2": mobilenet_v2(),
@@ -63,7 +73,8 @@ def checkpoint(model, backbone):
     """Returns {TF1 name: random array} for a model, and {(our layer, index of its weight): TF1 name}."""
     rng = np.random.default_rng(0)
     scopes = NETWORKS[backbone] | {f"{ours}_conv": theirs for ours, theirs in HEAD.items()}
-    scopes["logits_conv"] = "logits/semantic"
+    scopes |= SEPARABLE | PLAIN
+    scopes |= {"decoder_projection_conv": "decoder/feature_projection0", "logits_conv": "logits/semantic"}
     arrays, places = {}, {}
     for layer in (layer for layer in model.layers if layer.weights):
         if isinstance(layer, keras.layers.BatchNormalization):
@@ -80,9 +91,19 @@ def checkpoint(model, backbone):
     return arrays, places
 
 
-@pytest.mark.parametrize("backbone", sorted(NETWORKS))
-def test_every_variable_finds_its_place(backbone):
-    model = deeplab_v3(3, backbone=backbone, width=1 / 8 if backbone == "xception_65" else WIDTH)
+@pytest.mark.parametrize(
+    ("build", "backbone", "options"),
+    [
+        (deeplab_v3, "resnet_v1_50", {}),
+        (deeplab_v3, "resnet_v1_101_beta", {}),
+        (deeplab_v3, "xception_65", {"width": 1 / 8}),
+        (deeplab_v3, "mobilenet_v2", {}),
+        (deeplab_v3_plus, "xception_65", {"width": 1 / 8}),
+        (deeplab_v3_plus, "resnet_v1_50_beta", {"separable": False, "width": 1 / 16}),
+    ],
+)
+def test_every_variable_finds_its_place(build, backbone, options):
+    model = build(3, backbone=backbone, **{"width": WIDTH, **options})
     arrays, places = checkpoint(model, backbone)
     assert len(arrays) == len(model.weights)
     report = load_tf1(model, arrays | {"global_step": np.int64(7), "logits/semantic/biases/Momentum": np.zeros(3)})
@@ -105,12 +126,22 @@ def test_the_head_is_concatenated_in_the_same_order():
     np.testing.assert_array_equal(concatenated[0, 0, 0], np.repeat([1, 2, 3, 4, 5], 8))
 
 
+def test_the_decoder_is_concatenated_in_the_same_order():
+    """In the release: what the pyramid gives, then the projected features."""
+    model = deeplab_v3_plus(3, backbone="resnet_v1_50", width=1 / 16)
+    arrays, _ = checkpoint(model, "resnet_v1_50")
+    order = ("concat_projection", "decoder/feature_projection0")
+    for i, scope in enumerate(order, start=1):
+        arrays[f"{scope}/BatchNorm/gamma"][:] = 0
+        arrays[f"{scope}/BatchNorm/beta"][:] = i
+    load_tf1(model, {name: value for name, value in arrays.items() if name.startswith(order)})
+    concatenated = keras.Model(model.inputs[0], model.get_layer("decoder_concat").output)(np.zeros((1, 33, 33, 3)))
+    np.testing.assert_array_equal(concatenated[0, 0, 0], np.repeat([1, 2], [16, 3]))
+
+
 def test_a_checkpoint_of_the_zoo_into_other_channels(tmp_path):
     source = deeplab_v3(3, backbone="resnet_v1_50_beta", width=WIDTH)
-    arrays = {
-        name.replace("resnet_v1_101", "resnet_v1_50"): value
-        for name, value in checkpoint(source, "resnet_v1_101_beta")[0].items()
-    }
+    arrays, _ = checkpoint(source, "resnet_v1_50_beta")
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         for name, value in arrays.items():
             tf.compat.v1.get_variable(name, initializer=value)

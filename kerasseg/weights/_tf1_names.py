@@ -83,6 +83,11 @@ DEEPLAB_HEAD = (
     (r"aspp_branch(\d)_(?:conv|norm)", "aspp{0}{norm}"),
     (r"aspp_branch(\d)_(depthwise|pointwise)(?:_norm)?", "aspp{0}_{1}{norm}"),
     (r"aspp_projection_(?:conv|norm)", "concat_projection{norm}"),
+    (r"decoder_projection_(?:conv|norm)", "decoder/feature_projection0{norm}"),
+    (r"decoder_conv(\d)_(depthwise|pointwise)(?:_norm)?", "decoder/decoder_conv{0}_{1}{norm}"),
+    (r"decoder_conv0(?:_norm)?", "decoder/decoder_conv0/decoder_conv0_1{norm}"),
+    (r"decoder_conv1(?:_norm)?", "decoder/decoder_conv0/decoder_conv0_2{norm}"),
     (r"logits_conv", "logits/semantic"),
 )
-"""Of TensorFlow's own DeepLab. It concatenates as we do: image pooling, then the branches from aspp0 on."""
+"""Of TensorFlow's own DeepLab, which concatenates as we do: image pooling before aspp0, aspp1, ...; in the decoder, the
+pyramid before the projected features."""
