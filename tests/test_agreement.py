@@ -9,7 +9,7 @@ import pytest
 from tensorflow import keras
 
 from kerasseg.layers import BatchNorm
-from kerasseg.models import deeplab_v3, unet
+from kerasseg.models import deeplab_v3, fcn_8s, segnet, unet, unet_plus_plus
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install -e '.[agreement]'")
 F = torch.nn.functional
@@ -71,13 +71,15 @@ def nchw(image):
 
 
 def check(model, forward, image):
-    """Compares the logits of both, relative to their spread."""
-    ours = np.asarray(model(image, training=False))
-    with torch.no_grad():
-        theirs = forward(Weights(model), nchw(image)).permute(0, 2, 3, 1).numpy()
-    assert ours.shape == theirs.shape
-    assert ours.std() > 1e-3
-    np.testing.assert_allclose(ours / ours.std(), theirs / ours.std(), atol=TOLERANCE)
+    """Compares the logits of both, of every output, relative to their spread."""
+    ours, theirs = model(image, training=False), forward(Weights(model), nchw(image))
+    if not isinstance(ours, list):
+        ours, theirs = [ours], [theirs]
+    for one, other in zip(ours, theirs, strict=True):
+        one, other = np.asarray(one), other.permute(0, 2, 3, 1).numpy()
+        assert one.shape == other.shape
+        assert one.std() > 1e-3
+        np.testing.assert_allclose(one / one.std(), other / one.std(), atol=TOLERANCE)
 
 
 @pytest.fixture(autouse=True)
@@ -85,6 +87,12 @@ def clear():
     keras.utils.set_random_seed(0)
     yield
     keras.backend.clear_session()
+
+
+@pytest.fixture(autouse=True)
+def no_gradients():
+    with torch.no_grad():
+        yield
 
 
 def unet_valid(weights, x):
@@ -143,3 +151,84 @@ def _bottleneck(weights, x, name, stride, rate):
 
 def test_deeplab_v3():
     check(randomized(deeplab_v3(K, width=1 / 16)), deeplab, images(97, 129))
+
+
+def nested_unet(weights, x):
+    def double_conv(x, name):
+        for i in (1, 2):
+            x = F.relu(weights.conv(x, f"{name}_conv{i}", padding=1))
+        return x
+
+    nodes = {(0, 0): double_conv(x / 255, "node0_0")}
+    for i in (1, 2, 3, 4):
+        nodes[i, 0] = double_conv(F.max_pool2d(nodes[i - 1, 0], 2), f"node{i}_0")
+    for j in (1, 2, 3, 4):
+        for i in range(5 - j):
+            up = weights.transposed(nodes[i + 1, j - 1], f"node{i}_{j}_up", 2)
+            nodes[i, j] = double_conv(torch.cat([up, *(nodes[i, k] for k in range(j))], 1), f"node{i}_{j}")
+    return [weights.conv(nodes[0, j], f"logits{j}") for j in (1, 2, 3, 4)]
+
+
+def test_unet_plus_plus():
+    check(randomized(unet_plus_plus(K, filters=4, deep_supervision=True)), nested_unet, images(64, 96))
+
+
+def vgg16(weights, x, first_padding=1, norm=False):
+    """Returns what the poolings give, and the places of their maxima."""
+    x, pooled = x.flip(1), {}
+    for block, count in enumerate((2, 2, 3, 3, 3), start=1):
+        for i in range(1, count + 1):
+            x = weights.conv(x, f"conv{block}_{i}", padding=first_padding if (block, i) == (1, 1) else 1)
+            x = F.relu(weights.norm(x, f"conv{block}_{i}_norm") if norm else x)
+        size = x.shape[2:]
+        x, places = F.max_pool2d(x, 2, ceil_mode=True, return_indices=True)
+        pooled[block] = x, places, size
+    return pooled
+
+
+def fcn(weights, x):
+    height, width = x.shape[2:]
+    pooled = vgg16(weights, x - torch.tensor(VOC_MEAN).view(1, 3, 1, 1), first_padding=100)
+    x = F.relu(weights.conv(pooled[5][0], "fc6"))
+    x = weights.conv(F.relu(weights.conv(x, "fc7")), "score_fr")
+    for factor, block, offset in ((2, 4, 5), (2, 3, 9)):
+        x = _bilinear(x, factor)
+        skip = weights.conv(pooled[block][0], f"score_pool{block}")
+        x = x + skip[:, :, offset : offset + x.shape[2], offset : offset + x.shape[3]]
+    return _bilinear(x, 8)[:, :, 31 : 31 + height, 31 : 31 + width]
+
+
+VOC_MEAN = (122.67891434, 116.66876762, 104.00698793)
+
+
+def _bilinear(x, factor):
+    """Upsamples as the release does, with a kernel written down anew: a triangle from edge to edge."""
+    taps = (torch.arange(factor) * 2 + 1) / (2 * factor)
+    taps = torch.cat([taps, taps.flip(0)])
+    kernel = torch.outer(taps, taps).expand(x.shape[1], 1, -1, -1)
+    return F.conv_transpose2d(x, kernel, stride=factor, groups=x.shape[1])
+
+
+def test_fcn_8s():
+    model = fcn_8s(K, width=1 / 16, padding="authors")
+    for name in ("score_fr", "score_pool4", "score_pool3"):  # zero in a fresh model
+        layer = model.get_layer(name)
+        layer.kernel.assign(np.random.default_rng(2).normal(0, 0.1, layer.kernel.shape))
+    check(randomized(model), fcn, images(75, 110))
+
+
+def segnet_unpooling(weights, x):
+    pooled = vgg16(weights, x, norm=True)
+    x = pooled[5][0]
+    for block, count in zip((5, 4, 3, 2, 1), (3, 3, 3, 2, 2), strict=True):
+        _, places, size = pooled[block]
+        x = F.max_unpool2d(x, places, 2, output_size=size)
+        for i in range(count, 0, -1):
+            x = weights.conv(x, f"conv{block}_{i}_D", padding=1)
+            x = x if (block, i) == (1, 1) else weights.norm_relu(x, f"conv{block}_{i}_D_norm")
+    return x
+
+
+def test_segnet():
+    """With odd sizes on the way down: 45, 23, 12, 6, 3 by 60, 30, 15, 8, 4."""
+    check(randomized(segnet(K, width=1 / 16)), segnet_unpooling, images(90, 120))
