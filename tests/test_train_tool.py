@@ -135,8 +135,8 @@ def test_starts_from_the_weights_of_another_model(data, tmp_path, capsys):
     [
         (["--data", "nowhere"], "nowhere/dataset.json is missing"),
         (["--val-split", "test"], "has no split 'test'; it has: train, val"),
-        (["--model", "vgg"], "--model vgg: expected one of deeplab_v3, "),
-        (["--model-option", "width=3"], "--model-option width=3: expected NAME=VALUE with a name of filters, "),
+        (["--model", "vgg"], "--model vgg: expected one of "),
+        (["--model-option", "width=3"], "--model-option width=3: expected NAME=VALUE with a name of "),
         (["--model-option", "padding=some"], "padding must be one of valid, same, got 'some'"),
         (["--model-option", "padding=valid"], "--crop-size 16: height 16 is not legal here"),
         (["--preset", "wild"], "--preset wild: expected one of cells, "),
