@@ -10,9 +10,9 @@ import tensorflow as tf
 from tensorflow import keras
 
 from kerasseg import training
-from kerasseg.layers import LegalInputSize
+from kerasseg.layers import LegalInputSize, Normalize
 from kerasseg.losses import CrossEntropy
-from kerasseg.metrics import confusion_matrix, scores
+from kerasseg.metrics import MeanIoU, confusion_matrix, scores
 from kerasseg.spec import DataError
 
 STEPS, EVERY = 10, 4
@@ -325,6 +325,34 @@ def test_validation_mirrors_images_for_a_model_with_valid_padding():
     logits = model(mirrored).numpy()[:, :8, :13]
     expected = scores(confusion_matrix(mask, logits.argmax(-1), 2))["mean_iou"]
     assert result["val_mean_iou"] == pytest.approx(expected, abs=1e-12)
+
+
+def test_several_outputs_learn_from_one_mask(tmp_path, capsys):
+    """Each has the loss; the last is scored, and its best state kept."""
+    keras.utils.set_random_seed(1)
+    image = keras.Input((None, None, 3))
+    x = keras.layers.Conv2D(4, 3, padding="same", activation="relu")(Normalize(scale=255.0)(image))
+    heads = [keras.layers.Conv2D(2, 1, name=name)(x) for name in ("one", "two")]
+    model = keras.Model(image, heads)
+    training.compile(model, training.optimizer("sgd", 0.05), CrossEntropy())
+    before = [layer.numpy() for layer in model.trainable_weights]
+    weighted = batches().map(lambda image, mask: (image, mask, tf.ones_like(mask, tf.float32)))
+    _, state, run = train(tmp_path / "run", model, data=weighted, progress=True)
+    assert state.step == STEPS
+    assert state.best["val_mean_iou"] > 0
+    assert "val mIoU" in capsys.readouterr().err
+    assert not any(np.array_equal(w.numpy(), old) for w, old in zip(model.trainable_weights, before, strict=True))
+    loss, score = CrossEntropy(), MeanIoU(2)
+    expected = []
+    for picture, mask in images():
+        logits = model(picture, training=False)
+        expected.append(sum(float(loss(mask, x)) for x in logits))
+        score.update_state(mask, logits[-1])
+    result = training.Validation(model, images())()
+    assert result["val_loss"] == pytest.approx(np.mean(expected), rel=1e-5)
+    assert result["val_mean_iou"] == pytest.approx(float(score.result()))
+    assert state.history[-1]["val_mean_iou"] == pytest.approx(result["val_mean_iou"])
+    assert len(keras.models.load_model(run.best).outputs) == 2
 
 
 def test_curves_are_drawn(tmp_path):

@@ -1,10 +1,15 @@
 """UNet++: counts, wiring, deep supervision, pruning."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow import keras
 
+from kerasseg.export import saved_model
+from kerasseg.inference import Segmenter, evaluate, predict_tiled
+from kerasseg.layers import size_rules
 from kerasseg.models import unet, unet_plus_plus, unet_plus_plus_averaged, unet_plus_plus_pruned
 
 
@@ -171,3 +176,23 @@ def test_the_averaged_network_gives_the_mean_of_the_heads_probabilities(classes,
         np.testing.assert_allclose(found, expected[..., -classes:], atol=1e-6)
     # The heads are still in it.
     np.testing.assert_array_equal(unet_plus_plus_pruned(network, 2)(image), model(image)[1])
+
+
+def test_what_takes_one_output_says_how_to_make_it(tmp_path):
+    model = unet_plus_plus(2, filters=1, depth=2, deep_supervision=True)
+    model.save(tmp_path / "model.keras")
+    image = random_image(20, 24, 3)
+    for use in (
+        lambda: Segmenter(model),
+        lambda: Segmenter(tmp_path / "model.keras"),
+        lambda: predict_tiled(model, image),
+        lambda: evaluate(model, [(image[None], np.zeros((1, 20, 24), np.int32))], 2),
+        lambda: saved_model(model, tmp_path / "servable"),
+        lambda: size_rules(model),
+    ):
+        with pytest.raises(ValueError, match="expected a model with one output.*'unet_plus_plus' has 2; .*_averaged"):
+            use()
+    assert not Path(tmp_path / "servable").exists()
+    for network in (unet_plus_plus_averaged(model), unet_plus_plus_pruned(model, 1)):
+        mask = Segmenter(network).segment(image)
+        np.testing.assert_array_equal(mask, np.argmax(network(image[None])[0], -1))

@@ -67,7 +67,9 @@ def main(arguments=None):
 
 
 def _check(model, spec, path):
-    found = (model.input_shape[-1], model.output_shape[-1])
+    from kerasseg.layers import num_classes_of
+
+    found = (model.input_shape[-1], num_classes_of(model))
     expected = (spec.channels, spec.num_classes)
     if found != expected:
         raise _cli.DataError(

@@ -23,9 +23,10 @@ def main(arguments=None):
 
     from kerasseg.export import ExportError, saved_model
     from kerasseg.inference import load_model
+    from kerasseg.layers import num_classes_of
 
     model = load_model(options.model)
-    classes = _pictures.Classes.of_model(options.model, model.output_shape[-1])
+    classes = _pictures.Classes.of_model(options.model, num_classes_of(model))
     run = _pictures.run_of(options.model)
     training = {key: run[key] for key in ("options", "scores", "versions") if key in run}
     try:

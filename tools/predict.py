@@ -40,10 +40,11 @@ def main(arguments=None):
     files = _pictures.image_files(options.images)
 
     from kerasseg.inference import Segmenter, read_image
+    from kerasseg.layers import num_classes_of
 
     budget = int(options.memory_gib * 2**30)
     segmenter = Segmenter(options.model, tile_size=options.tile_size, memory_budget=budget)
-    classes = _pictures.Classes.of_model(options.model, segmenter.model.output_shape[-1])
+    classes = _pictures.Classes.of_model(options.model, num_classes_of(segmenter.model))
     (options.output / "masks").mkdir(parents=True, exist_ok=True)
     failed = 0
     for name, path in tqdm(files.items(), desc="segment", unit="image"):

@@ -14,6 +14,7 @@ from tensorflow import keras
 from kerasseg._version import versions
 from kerasseg.export._signatures import Signatures
 from kerasseg.export._verify import verify
+from kerasseg.layers import num_classes_of
 from kerasseg.spec import DataError
 
 DESCRIPTION_FILE = "kerasseg.json"
@@ -44,7 +45,7 @@ def saved_model(
 
     Raises:
         ValueError: There are not K names or colours, or the model's legal sizes cannot be found out.
-        DataError: `directory` is a file.
+        DataError: `directory` is a file, or the model has several outputs.
         ExportError: The exported model answers otherwise than the Keras model; nothing is left.
     """
     directory = Path(directory)
@@ -68,7 +69,7 @@ def saved_model(
 
 
 def _description(model, class_names, palette, training):
-    num_classes = model.output_shape[-1]
+    num_classes = num_classes_of(model)
     for what, values in (("class names", class_names), ("colours", palette)):
         if values is not None and len(values) != num_classes:
             raise ValueError(f"expected {num_classes} {what}, one per class of the model, got {len(values)}")

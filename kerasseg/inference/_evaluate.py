@@ -7,6 +7,7 @@ import numpy as np
 from tensorflow import keras
 
 from kerasseg.inference._tiled import predict_tiled
+from kerasseg.layers import num_classes_of
 from kerasseg.metrics import confusion_matrix
 from kerasseg.spec import IGNORE_LABEL
 
@@ -47,9 +48,11 @@ def predictions(
         A `Prediction` for each image.
     Raises:
         ValueError: The model has other than K classes, or an image and its mask differ in size.
+        DataError: The model has several outputs.
     """
-    if model.output_shape[-1] != num_classes:
-        raise ValueError(f"the model tells {model.output_shape[-1]} classes apart, the data set has {num_classes}")
+    found = num_classes_of(model)
+    if found != num_classes:
+        raise ValueError(f"the model tells {found} classes apart, the data set has {num_classes}")
     for number, (image, mask, *key) in enumerate(images):
         image, mask = np.asarray(image)[0], np.asarray(mask)[0]
         name = np.asarray(key[0]).reshape(-1)[0] if key else str(number)

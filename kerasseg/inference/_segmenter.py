@@ -8,6 +8,7 @@ from tensorflow import keras
 import kerasseg.layers  # noqa: F401  (registers the layers of saved models)
 from kerasseg.inference._reading import prepared, read_image
 from kerasseg.inference._tiled import predict_tiled
+from kerasseg.layers import num_classes_of
 from kerasseg.spec import DataError
 
 
@@ -36,7 +37,7 @@ class Segmenter:
         model: A `keras.Model` from images to logits, or the path of a saved one.
         tile_size, overlap, memory_budget, blend: As for `predict_tiled`.
     Raises:
-        DataError: The model's file cannot be loaded.
+        DataError: The model's file cannot be loaded, or the model has several outputs.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Segmenter:
         blend: str = "gaussian",
     ):
         self.model = model if isinstance(model, keras.Model) else load_model(model)
+        num_classes_of(self.model)
         self._tiling = {"tile_size": tile_size, "overlap": overlap, "memory_budget": memory_budget, "blend": blend}
 
     def logits(self, image: np.ndarray | str | Path) -> np.ndarray:

@@ -9,6 +9,7 @@ from tensorflow import keras
 
 from kerasseg.inference._network import Network, network
 from kerasseg.inference._tiles import BLENDS, Span, mirrored, spans, whole
+from kerasseg.layers import num_classes_of
 
 MEMORY_BUDGET = 2 * 2**30
 """Bytes that the forward pass of one tile may take, if nothing else is said."""
@@ -48,6 +49,7 @@ def predict_tiled(
 
     Raises:
         ValueError: The image is empty or has other channels than the model, or an argument is out of range.
+        DataError: The model has several outputs.
     Reference: Ronneberger et al. 2015, arXiv:1505.04597, section 2 (overlap-tile); Isensee et al. 2021, nnU-Net
         (Gaussian weights).
     """
@@ -61,7 +63,7 @@ def predict_tiled(
     tile = _tile(net, tile_size, memory_budget, image.shape[:2])
     sides = zip(image.shape[:2], net.rules, tile, strict=True)
     rows, columns = (_lay(length, rule, side, overlap, blend) for length, rule, side in sides)
-    logits = np.zeros((*image.shape[:2], model.output_shape[-1]), np.float32)
+    logits = np.zeros((*image.shape[:2], num_classes_of(model)), np.float32)
     for row in rows:
         for column in columns:
             _add(logits, net.forward, image, row, column)

@@ -17,6 +17,7 @@ from kerasseg.layers._lrn import LocalResponseNorm
 from kerasseg.layers._max_unpool import MaxPoolWithIndices2D, MaxUnpool2D, MaxUnpoolWithIndices2D
 from kerasseg.layers._norm import BatchNorm, make_norm
 from kerasseg.layers._normalize import Normalize
+from kerasseg.layers._num_classes import num_classes_of
 from kerasseg.layers._resize import Resize
 from kerasseg.layers._scale import Scale
 from kerasseg.layers._size_rule import SizeRule, size_rules
@@ -41,5 +42,6 @@ __all__ = [
     "Scale",
     "SizeRule",
     "make_norm",
+    "num_classes_of",
     "size_rules",
 ]

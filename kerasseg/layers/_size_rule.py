@@ -5,6 +5,8 @@ import dataclasses
 import tensorflow as tf
 from tensorflow import keras
 
+from kerasseg.layers._num_classes import num_classes_of
+
 _START = 512
 _SEARCH = 1024
 
@@ -56,7 +58,9 @@ def size_rules(model: keras.Model) -> tuple[SizeRule, SizeRule]:
     Raises:
         ValueError: No legal size is found near 512, or the logits are larger than the image, or the difference
             varies with the size.
+        DataError: The model has several outputs.
     """
+    num_classes_of(model)
     height, width, channels = model.input_shape[1:]
     sides = (height, width)
     if height is None and width is None:

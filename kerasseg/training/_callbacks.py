@@ -51,7 +51,7 @@ class Checkpoint(keras.callbacks.Callback):
                 f"the loss is {logs['loss']} after step {step}: nothing can be learnt from there; lower the learning "
                 f"rate, in a new output folder ({self._run.last.name} in this one is of step {self._state.step})"
             )
-        row = {"step": step, "loss": logs["loss"], "mean_iou": logs["mean_iou"]}
+        row = {"step": step, "loss": logs["loss"], "mean_iou": _mean_iou(logs)}
         if self._validation is not None:
             scores = self._validation()
             logs.update(scores)
@@ -82,7 +82,7 @@ class Progress(keras.callbacks.Callback):
         )
 
     def on_train_batch_end(self, batch, logs=None):
-        self._bar.set_postfix({"loss": f"{logs['loss']:.3f}", "mIoU": f"{logs['mean_iou']:.3f}"}, refresh=False)
+        self._bar.set_postfix({"loss": f"{logs['loss']:.3f}", "mIoU": f"{_mean_iou(logs):.3f}"}, refresh=False)
         self._bar.update()
 
     def on_epoch_end(self, epoch, logs=None):
@@ -98,3 +98,8 @@ class Progress(keras.callbacks.Callback):
 
     def on_train_end(self, logs=None):
         self._bar.close()
+
+
+def _mean_iou(logs):
+    """Returns the mIoU of training; where a model has several outputs, Keras puts the output's name before it."""
+    return next(value for name, value in logs.items() if name.endswith("mean_iou"))

@@ -22,9 +22,16 @@ def compile(
     loss: keras.losses.Loss,
     ignore_label: int | None = IGNORE_LABEL,
 ) -> None:
-    """Compiles a model for `fit`: with mIoU as its metric, and without XLA (a U-Net step took 3x as long on a CPU)."""
-    metric = MeanIoU(model.output_shape[-1], ignore_label)
-    model.compile(optimizer=optimizer, loss=loss, metrics=[metric], jit_compile=False)
+    """Compiles a model for `fit`: with mIoU as its metric, and without XLA (a U-Net step took 3x as long on a CPU).
+
+    Each output of a model with several (UNet++ with deep supervision) has the loss, and they add up; mIoU is the last
+    one's.
+    """
+    *others, last = model.outputs
+    metrics = [MeanIoU(last.shape[-1], ignore_label)]
+    if others:
+        loss, metrics = [loss] * len(model.outputs), [*([] for _ in others), metrics]
+    model.compile(optimizer=optimizer, loss=loss, metrics=metrics, jit_compile=False)
 
 
 def fit(
@@ -64,6 +71,8 @@ def fit(
     if state.step >= steps:
         return state
     batches = data(state.step) if callable(data) else data.skip(state.step)
+    if len(model.outputs) > 1:
+        batches = batches.map(lambda image, *targets: (image, *((x,) * len(model.outputs) for x in targets)))
     validation = None if val_data is None else Validation(model, val_data, ignore_label)
     callbacks = [StopAt(steps, state.step), Checkpoint(run, state, validation)]
     if progress:

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from kerasseg.layers import SizeRule, size_rules
+from kerasseg.layers import SizeRule, num_classes_of, size_rules
 from kerasseg.metrics import MeanIoU
 from kerasseg.spec import IGNORE_LABEL
 
@@ -18,17 +18,20 @@ class Validation:
     A model that returns less than it is given (a U-Net with valid padding) gets the image mirrored at its borders, so
     that the whole mask is scored.
 
+    Of a model with several outputs the last is scored; the loss is that of all.
+
     Args:
-        model: Compiled, image [B, H, W, C] -> logits [B, h, w, K].
+        model: Compiled, image [B, H, W, C] -> logits [B, h, w, K], or a list of such.
         data: Elements (image float32 [1, H, W, C], mask int32 [1, H, W]).
         ignore_label: Mask value that does not count.
     """
 
     def __init__(self, model: keras.Model, data: tf.data.Dataset, ignore_label: int | None = IGNORE_LABEL):
         self._model, self._data, self._ignore_label = model, data, ignore_label
-        self._score = MeanIoU(model.output_shape[-1], ignore_label)
+        scored = keras.Model(model.input, model.outputs[-1])
+        self._score = MeanIoU(num_classes_of(scored), ignore_label)
         self._loss = keras.metrics.Mean()
-        self._rules = size_rules(model)
+        self._rules = size_rules(scored)
         image, mask = data.element_spec[:2]
         signature = [
             tf.TensorSpec([None, None, None, image.shape[-1]], image.dtype),
@@ -48,8 +51,10 @@ class Validation:
 
     def _score_batch(self, image, mask):
         logits = self._model(image, training=False)
-        self._score.update_state(mask, logits)
-        self._loss.update_state(self._model.compute_loss(x=image, y=mask, y_pred=logits))
+        several = isinstance(logits, list)
+        self._score.update_state(mask, logits[-1] if several else logits)
+        masks = [mask] * len(logits) if several else mask
+        self._loss.update_state(self._model.compute_loss(x=image, y=masks, y_pred=logits))
 
     def _padded(self, image, mask):
         """Mirrors an image outwards until its logits cover the mask; more logits than mask meet the ignored label."""
