@@ -57,6 +57,8 @@ class Row:
 GREY = {"input_shape": (None, None, 1)}
 ROWS = (
     Row("U-Net", "unet", 2, "bottom_relu2", GREY, 31_030_658, 31_030_658, None, 572, 388),
+    Row("UNet++", "unet_plus_plus", 1, "node4_0_relu2", GREY, 9_041_601, 9_041_601),
+    Row("Attention U-Net", "attention_unet", 2, "bottom_relu2", GREY, None, 2_209_781),
     Row("FCN-32s", "fcn_32s", 21, "fc7", {}, 134_346_581, 136_152_917, 404),
     Row("FCN-16s", "fcn_16s", 21, "fc7", {}, 134_357_354, 134_815_994, 404),
     Row("FCN-8s", "fcn_8s", 21, "fc7", {}, 134_362_751, 134_489_759, 404),
