@@ -14,6 +14,7 @@ STEPS = 60
 # Small forms of each network that learn fast, and the side of the images.
 FORMS = {
     "bayesian_segnet": ({"width": 1 / 8, "momentum": 0.9, "dropout": 0.1}, 129),
+    "deconvnet": ({"width": 1 / 8, "momentum": 0.9}, 224),
     "deeplab_v3": ({"width": 1 / 8, "momentum": 0.9}, 129),
     "segnet": ({"width": 1 / 8, "momentum": 0.9}, 129),
     "segnet_basic": ({"width": 1 / 4, "momentum": 0.9}, 129),

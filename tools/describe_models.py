@@ -55,6 +55,7 @@ class Row:
 
 
 GREY = {"input_shape": (None, None, 1)}
+OPEN = {"input_shape": (None, None, 3)}
 ROWS = (
     Row("U-Net", "unet", 2, "bottom_relu2", GREY, 31_030_658, 31_030_658, None, 572, 388),
     Row("UNet++", "unet_plus_plus", 1, "node4_0_relu2", GREY, 9_041_601, 9_041_601),
@@ -63,6 +64,7 @@ ROWS = (
     Row("FCN-16s", "fcn_16s", 21, "fc7", {}, 134_357_354, 134_815_994, 404),
     Row("FCN-8s", "fcn_8s", 21, "fc7", {}, 134_362_751, 134_489_759, 404),
     Row("FCN-AlexNet", "fcn_alexnet", 21, "fc7", {}, 56_954_261, 58_704_590, 355),
+    Row("DeconvNet", "deconvnet", 21, "derelu1_2", OPEN, 251_805_653, 251_839_061, None, 224, 224),
     Row("DeepLab-v3, ResNet-v2-50", "deeplab_v3", 21, "postnorm_relu", {}, None, 39_108_373, None, 513, 513),
     Row("SegNet", "segnet", 11, "relu1_2_D", {}, 29_449_355, 29_465_227),
     Row("SegNet-Basic", "segnet_basic", 11, "conv_decode1_norm", {}, 1_416_587, 1_417_611),

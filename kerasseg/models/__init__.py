@@ -7,6 +7,7 @@ finished model are here as well.
 
 from kerasseg.models._attention_unet import attention_maps as attention_maps
 from kerasseg.models._attention_unet import attention_unet
+from kerasseg.models._deconvnet import deconvnet
 from kerasseg.models._deeplab_v3 import deeplab_v3
 from kerasseg.models._deeplab_v3_cascade import deeplab_v3_cascade
 from kerasseg.models._deeplab_v3_plus import deeplab_v3_plus
@@ -20,6 +21,7 @@ from kerasseg.models._unet_plus_plus import unet_plus_plus_pruned as unet_plus_p
 __all__ = [
     "attention_unet",
     "bayesian_segnet",
+    "deconvnet",
     "deeplab_v3",
     "deeplab_v3_cascade",
     "deeplab_v3_plus",
