@@ -4,9 +4,9 @@ import re
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from tensorflow import keras
 
+from kerasseg import inspection
 from kerasseg.backbones import BACKBONES, normalization, resnet_v1
 from kerasseg.models import deeplab_v3
 
@@ -27,21 +27,8 @@ def count(model):
 
 
 def convolutions(model, size=65):
-    """Returns {layer name: (rate, stride)} of the convolutions of the traced graph, depthwise ones included."""
-    function = tf.function(lambda image: model(image, training=False))
-    graph = function.get_concrete_function(tf.TensorSpec((1, size, size, 3))).graph
-    layers, found, spread = {layer.name for layer in model.layers}, {}, {}
-    for operation in graph.get_operations():
-        if operation.type not in ("Conv2D", "DepthwiseConv2dNative", "SpaceToBatchND"):
-            continue
-        scope = operation.name.split("/")[1]
-        layer = scope if scope in layers else re.sub(r"_\d+$", "", scope)
-        if operation.type == "SpaceToBatchND":  # a depthwise convolution of a rate above 1: its images, spread
-            spread[layer] = int(tf.get_static_value(operation.inputs[1])[0])
-        else:
-            rate, stride = operation.get_attr("dilations")[1], operation.get_attr("strides")[1]
-            found[layer] = (rate * spread.get(layer, 1), stride)
-    return found
+    """Returns {layer name: (rate, stride)} of the convolutions of the traced graph."""
+    return {each.layer: (each.dilations[0], each.strides[0]) for each in inspection.convolutions(model, size)}
 
 
 @pytest.mark.parametrize("output_stride", [8, 16, 32])
@@ -78,7 +65,6 @@ def test_parameter_counts():
         assert count(deeplab_v3(21, backbone=name)) == expected, name
         keras.backend.clear_session()
 
-    assert count(connect("xception_65", width=1.0))[1] == 38_052_512
     # Keras' MobileNetV2 without its classifier goes on to 1280 channels.
     assert count(connect("mobilenet_v2", width=1.0))[1] == 2_257_984 - (320 * 1280 + 4 * 1280)
 
@@ -142,7 +128,8 @@ def test_features_at_stride_16_are_those_of_stride_8_at_every_other_place(name):
     fine.set_weights(coarse.get_weights())
     image = np.random.default_rng(0).standard_normal((1, 97, 65, 3)).astype(np.float32)
     one, two = (model(image, training=False) for model in (coarse, fine))
-    np.testing.assert_allclose(one["features"], two["features"][:, ::2, ::2], atol=1e-4)
+    one, two = one["features"], two["features"][:, ::2, ::2]
+    np.testing.assert_allclose(one, two, atol=1e-5 * np.abs(one).max())
 
 
 def test_resnet_v1_against_keras_up_to_its_first_stride():

@@ -134,3 +134,20 @@ def test_convolutions_are_read_from_the_graph():
         convolutions(plain, 32)
     with pytest.raises(ValueError, match="receptive field of operation BatchToSpaceND .* is not known"):
         receptive_field(plain)
+
+
+@pytest.mark.parametrize("size", [32, 33])
+def test_dilated_depthwise_convolutions_are_seen_through_space_to_batch(size):
+    image = keras.Input((None, None, 3))
+    x = keras.layers.DepthwiseConv2D(3, 2, padding="same", name="first")(image)
+    x = keras.layers.DepthwiseConv2D(3, padding="same", dilation_rate=6, name="second")(x)
+    model = keras.Model(image, keras.layers.DepthwiseConv2D(5, dilation_rate=2, name="third")(x))
+    first, second, third = convolutions(model, size)
+    side = -(-size // 2)
+    assert (first.layer, first.strides, first.dilations) == ("first", (2, 2), (1, 1))
+    assert (second.layer, second.kind, second.kernel) == ("second", "depthwise", (3, 3))
+    assert (second.strides, second.dilations, second.output_shape) == ((1, 1), (6, 6), (side, side, 3))
+    assert (third.dilations, third.output_shape) == ((2, 2), (side - 8, side - 8, 3))
+    assert multiply_adds(model, size) == 2 * side**2 * 27 + (side - 8) ** 2 * 75
+    assert receptive_field(model, "second") == (3 + 12 * 2, 3 + 12 * 2)
+    assert receptive_field(model) == (3 + 12 * 2 + 8 * 2, 3 + 12 * 2 + 8 * 2)

@@ -6,7 +6,7 @@ import math
 import tensorflow as tf
 from tensorflow import keras
 
-from kerasseg.inspection._trace import layer_name, trace
+from kerasseg.inspection._trace import is_spread_depthwise, layer_name, spread_depthwise, trace
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,16 +44,19 @@ def convolutions(model: keras.Model, height: int, width: int | None = None) -> l
         model: Any Keras model of one image.
         height, width: Of the image, in pixels; `width` is `height` if left out.
     Raises:
-        ValueError: The model refuses the size, or the graph dilates by cutting the image up (space-to-batch), where
-            strides and sizes cannot be told.
+        ValueError: The model refuses the size, or the graph dilates a convolution that is not depthwise by cutting the
+            image up (space-to-batch), where strides and sizes cannot be told.
     """
     names = {layer.name for layer in model.layers}
     found = []
     for operation in trace(model, height, width or height).get_operations():
-        if operation.type == "SpaceToBatchND":
+        if operation.type == "SpaceToBatchND" and not all(map(is_spread_depthwise, operation.outputs[0].consumers())):
             raise ValueError(f"layer {layer_name(operation, names)!r} dilates by space-to-batch; expected AtrousConv2D")
-        if operation.type in KINDS:
-            found.append(_convolution(operation, names))
+        if whole := spread_depthwise(operation):
+            found.append(_convolution(whole.convolution, operation.outputs[0].shape, whole.dilations, names))
+        elif operation.type in KINDS and not is_spread_depthwise(operation):
+            dilations = tuple(operation.get_attr("dilations")[1:3])
+            found.append(_convolution(operation, operation.outputs[0].shape, dilations, names))
     return found
 
 
@@ -69,10 +72,9 @@ def multiply_adds(model: keras.Model, height: int, width: int | None = None) -> 
     return dense + sum(each.multiply_adds for each in convolutions(model, height, width))
 
 
-def _convolution(operation: tf.Operation, names) -> Convolution:
+def _convolution(operation: tf.Operation, shape, dilations, names) -> Convolution:
     kind = KINDS[operation.type]
     kernel = operation.inputs[1].shape
-    shape = operation.outputs[0].shape
     # Every weight of a kernel is used once at each place of the map that it moves over: the smaller one of the two
     # for a transposed convolution. Grouped and depthwise kernels are smaller by themselves.
     places = operation.inputs[2].shape if kind == "transposed" else shape
@@ -81,7 +83,7 @@ def _convolution(operation: tf.Operation, names) -> Convolution:
         kind=kind,
         kernel=tuple(kernel[:2]),
         strides=tuple(operation.get_attr("strides")[1:3]),
-        dilations=tuple(operation.get_attr("dilations")[1:3]),
+        dilations=dilations,
         output_shape=tuple(shape[1:]),
         multiply_adds=places[1] * places[2] * math.prod(kernel),
     )

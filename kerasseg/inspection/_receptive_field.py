@@ -3,7 +3,7 @@
 import tensorflow as tf
 from tensorflow import keras
 
-from kerasseg.inspection._trace import outputs
+from kerasseg.inspection._trace import outputs, spread_depthwise
 
 # Operations whose output at a place reads the inputs at that place alone.
 ELEMENTWISE = frozenset({
@@ -85,6 +85,9 @@ def _sources(operation, axis, span):
     kind, inputs = operation.type, operation.inputs
     if kind in ("Conv2D", "DepthwiseConv2dNative", *POOLINGS):
         yield inputs[0], _window(operation, axis).read(first, last)
+    elif whole := spread_depthwise(operation):
+        size, dilation = whole.convolution.inputs[1].shape[axis - 1], whole.dilations[axis - 1]
+        yield whole.source, _Window(size, 1, dilation, whole.before[axis - 1]).read(first, last)
     elif kind == "Conv2DBackpropInput":
         yield inputs[2], _window(operation, axis).written_by(first, last)
     elif kind == "MaxPoolGrad":  # orig_input, orig_output, grad: the windows that the span lies in

@@ -1,5 +1,7 @@
 """The inference graph of a model at a given image size. Nothing is computed: a size costs nothing."""
 
+import dataclasses
+
 import tensorflow as tf
 from tensorflow import keras
 
@@ -28,3 +30,41 @@ def layer_name(operation: tf.Operation, names: set[str]) -> str:
         if stem[2].isdigit() and stem[0] in names:
             return stem[0]
     return ""
+
+
+@dataclasses.dataclass(frozen=True)
+class SpreadDepthwise:
+    """A dilated depthwise convolution, which TensorFlow runs on the small images that space-to-batch makes.
+
+    Attributes:
+        convolution, source: The operation on the small images, and the whole map that they are made of.
+        dilations: Vertical and horizontal.
+        before: Zeros above and to the left of the whole map.
+    """
+
+    convolution: tf.Operation
+    source: tf.Tensor
+    dilations: tuple[int, int]
+    before: tuple[int, int]
+
+
+def spread_depthwise(operation: tf.Operation) -> SpreadDepthwise | None:
+    """Returns the convolution whose small images a batch-to-space operation puts together; None where it is another."""
+    if operation.type != "BatchToSpaceND":
+        return None
+    convolution = operation.inputs[0].op
+    if not is_spread_depthwise(convolution):
+        return None
+    spread = convolution.inputs[0].op
+    paddings = tf.get_static_value(spread.inputs[2])
+    return SpreadDepthwise(
+        convolution,
+        spread.inputs[0],
+        tuple(int(rate) for rate in tf.get_static_value(spread.inputs[1])),
+        tuple(int(before) for before, _ in paddings),
+    )
+
+
+def is_spread_depthwise(operation: tf.Operation) -> bool:
+    """Returns whether an operation is a depthwise convolution of small images."""
+    return operation.type == "DepthwiseConv2dNative" and operation.inputs[0].op.type == "SpaceToBatchND"
