@@ -67,6 +67,7 @@ def test_each_node_reads_the_map_below_and_then_its_row(depth):
     heads = [model.get_layer(f"logits{j}") for j in range(1, depth + 1)]
     assert all(head.input is output(0, j) for j, head in enumerate(heads, start=1))
     assert all(one is head.output for one, head in zip(model.outputs, heads, strict=True))
+    assert isinstance(model(np.zeros((1, 8, 8, 3), np.float32)), list) == (depth > 1)
     concats = [layer for layer in model.layers if isinstance(layer, keras.layers.Concatenate)]
     assert len(concats) == len(nodes)
 

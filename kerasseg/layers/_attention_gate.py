@@ -24,7 +24,7 @@ class AttentionGate(keras.layers.Layer):
         norm, momentum, epsilon: See `kerasseg.layers.make_norm`.
 
     Call: `[skip, gating]`: [B, H, W, C], [B, h, w, G], of any sizes; returns [B, H, W, filters].
-    Reference: Oktay et al. 2018, arXiv:1804.03999, section 2.2, figure 2; ozan-oktay/Attention-Gated-Networks
+    Reference: Oktay et al. 2018, arXiv:1804.03999, figure 2; ozan-oktay/Attention-Gated-Networks
         `grid_attention_layer.py` at eee4881 ("concatenation"), in two dimensions.
     Differs: Odd sizes are padded for theta by a row or column of zeros, which the authors' leaves out.
     """

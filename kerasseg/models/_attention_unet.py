@@ -46,8 +46,8 @@ def attention_unet(
     Reference: Oktay et al. 2018, arXiv:1804.03999; ozan-oktay/Attention-Gated-Networks at eee4881
         (`unet_CT_single_att_dsv_3D.py`, and with two gates `unet_CT_multi_att_dsv_3D.py`).
     Differs: Two dimensions instead of three. Any size: odd ones are pooled to the larger half, and the enlarged map
-        cut. The image is scaled to 0...1 inside the model. Enlarging is bilinear on half-pixel centres (the authors'
-        PyTorch 0.3 aligned corners). Batch normalisation begins with a scale of 1 (theirs: 1 ± 0.02).
+        cut. The image is scaled to 0...1 inside the model. Enlarging is bilinear on half-pixel centres (PyTorch
+        before 0.4 aligned corners). Batch normalisation begins with a scale of 1 (theirs: 1 ± 0.02).
     """
     if depth < 1 or filters < 1 or gates < 1:
         raise ValueError(

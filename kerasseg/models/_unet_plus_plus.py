@@ -49,7 +49,7 @@ def unet_plus_plus(
 
     Returns:
         Model: `image` float32 [B, H, W, C], 0-255 -> `logits` float32 [B, H, W, K]; with deep supervision a list of
-        `depth` of them, the last from the whole network.
+        `depth` of them (if more than one), the last from the whole network.
     Raises:
         ValueError: An argument is none of the above.
     Reference: Zhou et al. 2018, arXiv:1807.10165; MrGiovanni/UNetPlusPlus `keras/helper_functions.py` at 2659ddc.
@@ -81,7 +81,7 @@ def unet_plus_plus(
         )
         for j in heads
     ]
-    return keras.Model(image, logits if deep_supervision else logits[0], name=name or "unet_plus_plus")
+    return keras.Model(image, logits if len(logits) > 1 else logits[0], name=name or "unet_plus_plus")
 
 
 def _joined(below, row, channels, name):
