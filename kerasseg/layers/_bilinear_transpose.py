@@ -57,6 +57,7 @@ class BilinearConv2DTranspose(keras.layers.Layer):
         self.learned, self.use_bias = learned, use_bias
 
     def build(self, input_shape):
+        super().build(input_shape)
         channels = input_shape[-1]
         # For tf.nn.conv2d_transpose: rows, columns, channels out, channels in.
         self.kernel = self.add_weight(

@@ -7,6 +7,7 @@ finished model are here as well.
 
 from kerasseg.models._attention_unet import attention_maps as attention_maps
 from kerasseg.models._attention_unet import attention_unet
+from kerasseg.models._convolutionize import convolutionize as convolutionize
 from kerasseg.models._deconvnet import deconvnet
 from kerasseg.models._deeplab_v3 import deeplab_v3
 from kerasseg.models._deeplab_v3_cascade import deeplab_v3_cascade
