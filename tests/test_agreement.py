@@ -9,7 +9,7 @@ import pytest
 from tensorflow import keras
 
 from kerasseg.layers import BatchNorm
-from kerasseg.models import deeplab_v3, fcn_8s, segnet, unet, unet_plus_plus
+from kerasseg.models import deconvnet, deeplab_v3, fcn_8s, segnet, segnet_basic, unet, unet_plus_plus
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install -e '.[agreement]'")
 F = torch.nn.functional
@@ -232,3 +232,43 @@ def segnet_unpooling(weights, x):
 def test_segnet():
     """With odd sizes on the way down: 45, 23, 12, 6, 3 by 60, 30, 15, 8, 4."""
     check(randomized(segnet(K, width=1 / 16)), segnet_unpooling, images(90, 120))
+
+
+def basic(weights, x):
+    x, pooled = F.local_response_norm(x.flip(1), 5, 1e-4, 0.75), []
+    for level in (1, 2, 3, 4):
+        x = weights.norm_relu(weights.conv(x, f"conv{level}", padding=3), f"conv{level}_norm")
+        size = x.shape[2:]
+        x, places = F.max_pool2d(x, 2, ceil_mode=True, return_indices=True)
+        pooled.append((places, size))
+    for level in (4, 3, 2, 1):
+        places, size = pooled.pop()
+        x = F.max_unpool2d(x, places, 2, output_size=size)
+        x = weights.norm(weights.conv(x, f"conv_decode{level}", padding=3), f"conv_decode{level}_norm")
+    return weights.conv(x, "conv_classifier")
+
+
+def test_segnet_basic():
+    check(randomized(segnet_basic(K, width=1 / 8)), basic, images(45, 61))
+
+
+def deconvolutions(weights, x):
+    pooled = vgg16(weights, x - torch.tensor((122.675, 116.669, 104.008)).view(1, 3, 1, 1), norm=True)
+    x = weights.norm_relu(weights.conv(pooled[5][0], "fc6"), "fc6_norm")
+    x = weights.norm_relu(weights.conv(x, "fc7"), "fc7_norm")
+    x = weights.norm_relu(weights.transposed(x, "fc6-deconv", 1), "fc6-deconv_norm")
+    for block, count in zip((5, 4, 3, 2, 1), (3, 3, 3, 2, 2), strict=True):
+        x = F.max_unpool2d(x, pooled[block][1], 2)
+        for i in range(1, count + 1):
+            name = f"deconv{block}_{i}"
+            x = weights.norm_relu(weights.transposed(x, name, 1, padding=1), f"{name}_norm")
+    return weights.conv(x, "seg-score")
+
+
+def test_deconvnet():
+    """With two by three cells in the middle, and kernels ten times those of a fresh model, whose logits hardly vary."""
+    model = randomized(deconvnet(K, width=1 / 16, input_shape=(None, None, 3)))
+    for layer in model.layers:
+        if "deconv" in layer.name and layer.weights and "norm" not in layer.name:
+            layer.kernel.assign(10 * layer.kernel)
+    check(model, deconvolutions, images(256, 288))
