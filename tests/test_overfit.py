@@ -14,15 +14,15 @@ STEPS = 60
 # Small forms of each network that learn fast, and the side of the images.
 FORMS = {
     "bayesian_segnet": ({"width": 1 / 8, "momentum": 0.9, "dropout": 0.1}, 129),
-    "deconvnet": ({"width": 1 / 8, "momentum": 0.9}, 224),
+    "deconvnet": ({"width": 3 / 8, "momentum": 0.9}, 224),
     "deeplab_v3": ({"width": 1 / 8, "momentum": 0.9}, 129),
     "segnet": ({"width": 1 / 8, "momentum": 0.9}, 129),
     "segnet_basic": ({"width": 1 / 4, "momentum": 0.9}, 129),
     "unet": ({"filters": 8, "batch_norm": True, "dropout": 0.0}, 252),
 }
 # What is left of the loss after `STEPS`, at most. Logits at a thirty-second or sixteenth of the side cannot draw an
-# outline to the pixel.
-BOUNDS = {"bayesian_segnet": 0.3, "segnet": 0.15}
+# outline to the pixel; a loss under dropout is that of a sample; DeconvNet's scores start next to zero.
+BOUNDS = {"bayesian_segnet": 0.3, "deconvnet": 0.15, "segnet": 0.15}
 
 
 @pytest.fixture(scope="module")

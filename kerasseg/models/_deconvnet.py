@@ -51,9 +51,9 @@ def deconvnet(
         subtracted, and so from all channels of one or two. The encoder starts from He's initialisation unless
         weights of VGG16 are loaded, as theirs were; deconvolutions and score start from a normal distribution of
         deviation 0.01, as theirs. Their epsilon of 1e-9 is kept: TensorFlow's fused normalisation takes it as it
-        is, and it trains in float32. Layers have the authors' names, save that the normalisation of conv1_1 is
-        conv1_1_norm. Caffe's kernels [in, out, h, w] of deconvolutions become [h, w, out, in] by transposition
-        alone; nothing is flipped.
+        is, and it trains in float32 (a channel that is constant over a whole batch becomes the noise of rounding).
+        Layers have the authors' names, save that the normalisation of conv1_1 is conv1_1_norm. Caffe's kernels
+        [in, out, h, w] of deconvolutions become [h, w, out, in] by transposition alone; nothing is flipped.
     """
     options = {"norm": norm, "momentum": momentum, **NORM}
     image = keras.Input(input_shape, name="image")

@@ -42,8 +42,8 @@ def segnet(
         `Models/segnet_train.prototxt`.
     Differs: The authors recompute the statistics of the normalisation over the training set after training; here they
         are moving averages. Theirs was trained at 360x480 only. Colours are turned to BGR inside the model and, as
-        there, nothing is subtracted. Layers have the authors' names, save that the normalisation of conv1_1 is
-        conv1_1_norm.
+        there, nothing is subtracted. Their epsilon of 1e-9 is kept. Layers have the authors' names, save that the
+        normalisation of conv1_1 is conv1_1_norm.
     """
     return _segnet(num_classes, input_shape, name or "segnet", width, norm, momentum)
 
