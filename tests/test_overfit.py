@@ -16,13 +16,17 @@ FORMS = {
     "bayesian_segnet": ({"width": 1 / 8, "momentum": 0.9, "dropout": 0.1}, 129),
     "deconvnet": ({"width": 3 / 8, "momentum": 0.9}, 224),
     "deeplab_v3": ({"width": 1 / 8, "momentum": 0.9}, 129),
+    "fcn_16s": ({"width": 1 / 8, "padding": "same", "dropout": 0.0}, 128),
+    "fcn_32s": ({"width": 1 / 8, "padding": "same", "dropout": 0.0}, 128),
+    "fcn_8s": ({"width": 1 / 8, "padding": "same", "dropout": 0.0}, 128),
+    "fcn_alexnet": ({"width": 1 / 8, "dropout": 0.0}, 128),
     "segnet": ({"width": 1 / 8, "momentum": 0.9}, 129),
     "segnet_basic": ({"width": 1 / 4, "momentum": 0.9}, 129),
     "unet": ({"filters": 8, "batch_norm": True, "dropout": 0.0}, 252),
 }
 # What is left of the loss after `STEPS`, at most. Logits at a thirty-second or sixteenth of the side cannot draw an
 # outline to the pixel; a loss under dropout is that of a sample; DeconvNet's scores start next to zero.
-BOUNDS = {"bayesian_segnet": 0.3, "deconvnet": 0.15, "segnet": 0.15}
+BOUNDS = {"bayesian_segnet": 0.3, "deconvnet": 0.15, "fcn_32s": 0.1, "fcn_alexnet": 0.1, "segnet": 0.15}
 
 
 @pytest.fixture(scope="module")

@@ -38,8 +38,8 @@ def fcn_32s(
         input_shape: (H, W, C); None where any size is to be taken.
         name: Of the model; default "fcn_32s".
         padding: "authors": 100 zeros around the image, no padding in fc6, and crops by 19 pixels (16s: 5 and 27, 8s: 5,
-            9 and 31), which the places of the cells follow from. "same": the usual padding everywhere, half the work;
-            crops only take off what the poolings rounded up. The weights have the same shapes.
+            9 and 31), which follow from the places of the cells. "same": the usual padding everywhere; crops only take
+            off what the poolings rounded up, and at 512 pixels it is six tenths of the work. Weights fit both.
         upsampling: "fixed": bilinear, as released. "learned": it starts so and is trained.
         dropout: Share of activations dropped after fc6 and fc7.
         width: Multiplies the channel counts of the trunk, fc6 and fc7.
