@@ -18,6 +18,8 @@ from pathlib import Path
 from kerasseg.spec import DataError
 
 MARKS = ("<!-- models -->", "<!-- /models -->")
+GIGA_TOLERANCE = 0.005
+"""Profilers differ in what small operations they count beside the convolutions."""
 HEADER = (
     "| network | classes | trained parameters | all | output | receptive field | multiply-adds at 512² |\n"
     "|---|---|---|---|---|---|---|\n"
@@ -38,7 +40,7 @@ class Row:
         field: Published receptive field of that layer, in pixels.
         size: Side of the image for the output size and the multiply-adds: 512, or the nearest that is legal.
         output: Published side of the output.
-        giga: Published multiply-adds, in 10^9, and the size that they are of.
+        giga: Published multiply-adds for one image of this size, in 10^9.
     """
 
     title: str
@@ -51,25 +53,62 @@ class Row:
     field: int | None = None
     size: int = 512
     output: int = 512
-    giga: tuple[float, int] | None = None
+    giga: float | None = None
 
 
-GREY = {"input_shape": (None, None, 1)}
-OPEN = {"input_shape": (None, None, 3)}
+ANY_SIZE, GREY = {"input_shape": (None, None, 3)}, {"input_shape": (None, None, 1)}
+SAME, RELEASED, BILINEAR = {**GREY, "padding": "same"}, {**GREY, "variant": "release"}, {**GREY, "variant": "bilinear"}
+R50, R101 = {"backbone": "resnet_v1_50"}, {"backbone": "resnet_v1_101"}
 ROWS = (
-    Row("U-Net", "unet", 2, "bottom_relu2", GREY, 31_030_658, 31_030_658, None, 572, 388),
-    Row("UNet++", "unet_plus_plus", 1, "node4_0_relu2", GREY, 9_041_601, 9_041_601),
-    Row("Attention U-Net", "attention_unet", 2, "bottom_relu2", GREY, None, 2_209_781),
     Row("FCN-32s", "fcn_32s", 21, "fc7", {}, 134_346_581, 136_152_917, 404),
     Row("FCN-16s", "fcn_16s", 21, "fc7", {}, 134_357_354, 134_815_994, 404),
     Row("FCN-8s", "fcn_8s", 21, "fc7", {}, 134_362_751, 134_489_759, 404),
+    Row("FCN-8s of CVPR 2015", "fcn_8s", 21, "fc7", {"upsampling": "cvpr15"}, 134_376_884, None, 404),
     Row("FCN-AlexNet", "fcn_alexnet", 21, "fc7", {}, 56_954_261, 58_704_590, 355),
-    Row("DeconvNet", "deconvnet", 21, "derelu1_2", OPEN, 251_805_653, 251_839_061, None, 224, 224),
+    Row("DeconvNet", "deconvnet", 21, "fc7", ANY_SIZE, 251_805_653, 251_839_061, size=224, output=224),
+    Row("SegNet", "segnet", 11, "relu5_3", {}, 29_449_355, 29_465_227),
+    Row("SegNet, 21 classes", "segnet", 21, "relu5_3", {}, 29_455_125, 29_470_997),
+    Row("SegNet-Basic", "segnet_basic", 11, "relu4", {}, 1_416_587, 1_417_611),
+    Row("Bayesian SegNet", "bayesian_segnet", 11, "relu5_3", {}, 29_449_355, 29_465_227),
+    Row("U-Net", "unet", 2, "bottom_relu2", GREY, 31_030_658, 31_030_658, size=572, output=388),
+    Row("U-Net, as released", "unet", 2, "bottom_relu2", RELEASED, 31_100_354, size=572, output=388),
+    Row("U-Net, bilinear", "unet", 2, "bottom_relu2", BILINEAR, 28_941_698, size=572, output=388),
+    Row("U-Net, half width", "unet", 1, "bottom_relu2", {**SAME, "variant": "half"}, 7_759_521),
+    Row("U-Net, quarter width", "unet", 1, "bottom_relu2", {**SAME, "variant": "quarter"}, 1_940_817),
+    Row("UNet++", "unet_plus_plus", 1, "node4_0_relu2", GREY, 9_041_601),
+    Row("UNet++, all heads", "unet_plus_plus", 1, "node4_0_relu2", {**GREY, "deep_supervision": True}, 9_041_700),
+    Row("Attention U-Net", "attention_unet", 2, "bottom_relu2", GREY, None, 2_209_781),
+    Row("Attention U-Net, 64 filters", "attention_unet", 2, "bottom_relu2", {**GREY, "filters": 64}, None, 35_218_373),
+    Row("DeepLab-v3, ResNet-50", "deeplab_v3", 21, "block4_unit3_relu", R50, 39_048_533, 39_104_725, None, 513, 513),
+    Row("DeepLab-v3, ResNet-101", "deeplab_v3", 21, "block4_unit3_relu", R101, 58_040_661, 58_149_077, None, 513, 513),
+    Row(
+        "DeepLab-v3, ResNet-50 *beta*", "deeplab_v3", 21, "block4_unit3_relu", {"backbone": "resnet_v1_50_beta"},
+        39_172_309, 39_228_885, None, 513, 513,
+    ),
     Row("DeepLab-v3, ResNet-v2-50", "deeplab_v3", 21, "postnorm_relu", {}, None, 39_108_373, None, 513, 513),
-    Row("SegNet", "segnet", 11, "relu1_2_D", {}, 29_449_355, 29_465_227),
-    Row("SegNet-Basic", "segnet_basic", 11, "conv_decode1_norm", {}, 1_416_587, 1_417_611),
-    Row("Bayesian SegNet", "bayesian_segnet", 11, "relu1_2_D", {}, 29_449_355, 29_465_227),
-)
+    Row(
+        "DeepLab-v3 of TensorFlow 1", "deeplab_v3", 21, "block4_unit3_add", {"variant": "original"},
+        None, 39_100_181, None, 513, 513,
+    ),
+    Row("DeepLab-v3 in cascade, ResNet-101", "deeplab_v3_cascade", 21, "block7_unit3_relu", {}, size=513, output=513),
+    Row(
+        "DeepLab-v3, MobileNet-v2, no pyramid", "deeplab_v3", 21, "unit16_project_norm",
+        {"backbone": "mobilenet_v2", "atrous_rates": ()}, size=513, output=513, giga=2.75,
+    ),
+    Row("DeepLab-v3+, ResNet-50", "deeplab_v3_plus", 21, "aspp_projection_relu", R50, None, 26_766_853, None, 513, 513),
+    Row(
+        "DeepLab-v3+, ResNet-50, plain convolutions", "deeplab_v3_plus", 21, "aspp_projection_relu",
+        {**R50, "separable": False}, None, 40_409_493, None, 513, 513,
+    ),
+    Row(
+        "DeepLab-v3+, ResNet-101", "deeplab_v3_plus", 21, "aspp_projection_relu", R101,
+        None, 45_811_205, None, 513, 513,
+    ),
+    Row(
+        "DeepLab-v3+, Xception-65", "deeplab_v3_plus", 21, "aspp_projection_relu", {},
+        41_055_413, 41_258_213, None, 513, 513, 54.17,
+    ),
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +158,8 @@ def describe(row: Row) -> Facts:
 
     model = getattr(models, row.model)(row.num_classes, **row.options)
     field = inspection.receptive_field(model, row.features)
-    output = model.compute_output_shape((1, row.size, row.size, model.input_shape[-1]))
+    shapes = model.compute_output_shape((1, row.size, row.size, model.input_shape[-1]))
+    output = shapes[-1] if isinstance(shapes, list) else shapes
     facts = Facts(
         trained=sum(int(np.prod(weight.shape)) for weight in model.trainable_weights),
         total=model.count_params(),
@@ -133,11 +173,14 @@ def describe(row: Row) -> Facts:
 
 def differences(row: Row, facts: Facts) -> list[str]:
     """Returns a line for each published figure that the network does not have."""
-    return [
+    found = [
         f"{row.title}: {name} is {getattr(facts, name)}, published is {published}"
         for name in ("trained", "total", "field", "output")
         if (published := getattr(row, name)) not in (None, getattr(facts, name))
     ]
+    if row.giga is not None and abs(facts.giga / row.giga - 1) > GIGA_TOLERANCE:
+        found.append(f"{row.title}: multiply-adds are {facts.giga:.2f} G, published are {row.giga}")
+    return found
 
 
 def line(row: Row, facts: Facts) -> str:
@@ -147,8 +190,9 @@ def line(row: Row, facts: Facts) -> str:
         text = f"{getattr(facts, name):,}"
         return text if getattr(row, name) is None else f"**{text}**"
 
-    sides = f"{row.size}² -> {facts.output}²"
+    sides = f"{row.size}² → {facts.output}²"
     giga = f"{facts.giga:.1f} G" + ("" if row.size == 512 else f" at {row.size}²")
+    giga += "" if row.giga is None else f" (authors: {row.giga})"
     return (
         f"| {row.title} | {row.num_classes} | {figure('trained')} | {figure('total')} | {sides} | {figure('field')} "
         f"({row.features}) | {giga} |"

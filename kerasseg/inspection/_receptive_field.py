@@ -107,7 +107,8 @@ def _sources(operation, axis, span):
         yield inputs[0], (first + start, last + start)
     elif kind in ELEMENTWISE:
         for source in inputs:
-            if source.dtype.is_floating and source.shape.rank == 4 and source.shape[axis] > 1:
+            # What has the map's size; not what is the same at every place, as an image-level feature is.
+            if source.shape.rank == 4 and source.shape[axis] == operation.outputs[0].shape[axis]:
                 yield source, span
     elif kind != "Mean":
         raise ValueError(f"the receptive field of operation {kind} ({operation.name}) is not known")
