@@ -20,7 +20,7 @@ SMALL = {
     "deconvnet": {"width": 1 / 16, "momentum": 0.0},
     "deeplab_v3": {"width": 1 / 16},
     "deeplab_v3_cascade": {"backbone": "resnet_v1_50", "width": 1 / 32, "blocks": 5},
-    "deeplab_v3_plus": {"backbone": "mobilenet_v2", "width": 1 / 16},
+    "deeplab_v3_plus": {"backbone": "resnet_v1_50", "width": 1 / 4},
     "fcn_16s": {"width": 1 / 32},
     "fcn_32s": {"width": 1 / 32},
     "fcn_8s": {"width": 1 / 32},
@@ -34,7 +34,7 @@ SMALL = {
 FORMS = {
     "attention_unet": [{"deep_supervision": True}, {"gates": 2, "norm": "none"}],
     "deeplab_v3": [{"variant": "original"}, {"output_stride": 8}, {"norm": "group"}, {"norm": "none"}],
-    "deeplab_v3_plus": [{"backbone": "resnet_v1_50", "separable": False, "output_stride": 8}],
+    "deeplab_v3_plus": [{"backbone": "mobilenet_v2", "separable": False, "output_stride": 8}],
     "fcn_32s": [{"padding": "same", "upsampling": "learned"}],
     "fcn_8s": [{"padding": "same", "upsampling": "cvpr15", "at_once": True}],
     "segnet_basic": [{"norm": "none"}],
