@@ -212,7 +212,7 @@ def test_an_illegal_option_is_named(name, options, message):
 def test_normalization(channels):
     image = np.full((1, 1, 1, channels), 200, np.float32)
     np.testing.assert_allclose(normalization("resnet_v1_50_beta", channels)(image), image / 127.5 - 1, rtol=1e-6)
-    mean = {1: [114.036667], 3: [123.15, 115.90, 103.06], 5: [123.15, 115.90, 103.06, 0, 0]}[channels]
+    mean = {1: [114.036667], 3: [123.15, 115.90, 103.06], 5: [123.15, 115.90, 103.06, 114.036667, 114.036667]}[channels]
     np.testing.assert_allclose(
         normalization("resnet_v1_101", channels)(image)[0, 0, 0], 200 - np.array(mean), rtol=1e-6
     )

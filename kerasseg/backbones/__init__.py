@@ -1,6 +1,7 @@
 """Feature extractors: functions from an image tensor to named feature maps, at a chosen output stride."""
 
 from kerasseg.backbones._alexnet import ALEXNET, alexnet
+from kerasseg.backbones._mean import channel_means
 from kerasseg.backbones._mobilenet_v2 import MOBILENET_V2, mobilenet_v2
 from kerasseg.backbones._resnet_v1 import RESNET_V1, resnet_v1
 from kerasseg.backbones._resnet_v2 import RESNET_V2, resnet_v2
@@ -18,6 +19,7 @@ __all__ = [
     "VGG16",
     "XCEPTION",
     "alexnet",
+    "channel_means",
     "mobilenet_v2",
     "normalization",
     "resnet_v1",

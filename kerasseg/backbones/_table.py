@@ -1,5 +1,6 @@
 """Every backbone of the DeepLabs by name."""
 
+from kerasseg.backbones._mean import channel_means
 from kerasseg.backbones._mobilenet_v2 import MOBILENET_V2, mobilenet_v2
 from kerasseg.backbones._resnet_v1 import RESNET_V1, resnet_v1
 from kerasseg.backbones._resnet_v2 import RESNET_V2, resnet_v2
@@ -22,12 +23,10 @@ def normalization(name: str, channels: int) -> Normalize:
     """Returns the layer that normalises images as a backbone's released weights expect them.
 
     Args:
-        name: Of the backbone. ResNet-v1 without the *beta* root: the ImageNet mean is subtracted; of channels after
-            the third nothing, from images of one or two channels the mean over the colours. Others: -1...1.
+        name: Of the backbone. ResNet-v1 without the *beta* root: the ImageNet mean is subtracted, see
+            `channel_means`. Others: -1...1.
         channels: Of the image.
     """
     if name not in RESNET_V1 or name.endswith("beta"):
         return Normalize(127.5, 127.5, name="normalize")
-    if channels < 3:
-        return Normalize(sum(IMAGENET_MEAN) / 3, name="normalize")
-    return Normalize(IMAGENET_MEAN + (0.0,) * (channels - 3), name="normalize")
+    return Normalize(channel_means(IMAGENET_MEAN, channels), name="normalize")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from tensorflow import keras
 
-from kerasseg.backbones import scaled, vgg16
+from kerasseg.backbones import channel_means, scaled, vgg16
 from kerasseg.layers import LegalInputSize, MaxUnpool2D, Normalize, make_norm
 
 MEAN = 122.675, 116.669, 104.008
@@ -57,7 +57,7 @@ def deconvnet(
     """
     options = {"norm": norm, "momentum": momentum, **NORM}
     image = keras.Input(input_shape, name="image")
-    x = Normalize(_mean(input_shape[-1]), bgr=True, name="normalize")(image)
+    x = Normalize(channel_means(MEAN, input_shape[-1]), bgr=True, name="normalize")(image)
     x = LegalInputSize(32, 0, 224, name="legal_input_size")(x)
     features = vgg16(x, width=width, **options)
     x = features["pool5"]
@@ -77,11 +77,6 @@ def deconvnet(
     # Logits are float32 under any precision policy.
     score = keras.layers.Conv2D(num_classes, 1, kernel_initializer=_gaussian(), dtype="float32", name="seg-score")
     return keras.Model(image, score(x), name=name or "deconvnet")
-
-
-def _mean(channels):
-    grey = sum(MEAN) / 3
-    return (grey,) * channels if channels < 3 else MEAN + (grey,) * (channels - 3)
 
 
 def _norm_relu(x, conv, relu, options):

@@ -2,7 +2,7 @@
 
 from tensorflow import keras
 
-from kerasseg.backbones import alexnet, scaled, vgg16
+from kerasseg.backbones import alexnet, channel_means, scaled, vgg16
 from kerasseg.layers import BilinearConv2DTranspose, Normalize, Scale
 from kerasseg.models._fcn_maps import Map
 
@@ -184,7 +184,7 @@ class _Builder:
         self.num_classes, self.upsampling = num_classes, upsampling
         self.padding = "same" if padding == "same" else "valid"
         self.image = Map(keras.Input(input_shape, name="image"))
-        self.normalized = Normalize(_mean(input_shape[-1]), bgr=True, name="normalize")(self.image.tensor)
+        self.normalized = Normalize(channel_means(MEAN, input_shape[-1]), bgr=True, name="normalize")(self.image.tensor)
 
     def vgg16(self, dropout, width) -> dict[str, Map]:
         """Returns the maps that scores are made of."""
@@ -227,8 +227,3 @@ class _Builder:
 
     def model(self, x, name) -> keras.Model:
         return keras.Model(self.image.tensor, x.cropped_to(self.image, "score").tensor, name=name)
-
-
-def _mean(channels: int) -> tuple[float, ...]:
-    grey = sum(MEAN) / 3
-    return (grey,) * channels if channels < 3 else MEAN + (grey,) * (channels - 3)
