@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from tensorflow import keras
 
 from kerasseg.losses import CrossEntropy
@@ -43,6 +44,18 @@ def test_sizes_of_the_paper():
     shapes = [tuple(x.shape) for x in taps(np.zeros((1, 572, 572, 1), np.float32))]
     assert [shape[1] for shape in shapes] == list(sides.values())
     assert model(np.zeros((1, 188, 204, 1), np.float32)).shape == (1, 4, 20, 2)
+
+
+def test_crops_of_the_figure():
+    """Begin and end of what is kept of each skip connection, read from the graph: 4 to 88 pixels off every border."""
+    model = unet(2, input_shape=(572, 572, 1), filters=1)
+    function = tf.function(lambda image: model(image, training=False))
+    graph = function.get_concrete_function(tf.TensorSpec((1, 572, 572, 1))).graph
+    slices = [o for o in graph.get_operations() if o.type == "StridedSlice" and o.outputs[0].shape.rank == 4]
+    crops = [
+        (tf.get_static_value(o.inputs[1])[1:3].tolist(), o.inputs[0].shape[1] - o.outputs[0].shape[1]) for o in slices
+    ]
+    assert crops == [([crop, crop], 2 * crop) for crop in (4, 16, 40, 88)]
 
 
 def test_the_doubled_map_comes_first_in_the_concatenation():
