@@ -4,6 +4,8 @@ VENV ?= .venv
 RUN = $(VENV)/bin/python
 STAMP = $(VENV)/.installed
 PYTEST = $(RUN) -m pytest
+# A process per core, of 3 GB each; the tests of a file stay together.
+PARALLEL = -n auto --maxprocesses 4 --dist loadfile
 
 .PHONY: setup demo test test-slow test-tf-keras agreement torch lint bench clean
 
@@ -27,7 +29,7 @@ demo: setup
 	@$(RUN) tools/demo.py
 
 test: setup
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow" $(PARALLEL)
 
 test-slow: setup
 	$(PYTEST) -m slow
@@ -35,7 +37,7 @@ test-slow: setup
 # The networks and layers once more, with Keras 2 as TensorFlow's Keras.
 test-tf-keras: setup
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt tf_keras
-	TF_USE_LEGACY_KERAS=1 $(PYTEST) tests/test_model_contract.py tests/test_layers.py
+	TF_USE_LEGACY_KERAS=1 $(PYTEST) tests/test_model_contract.py tests/test_layers.py $(PARALLEL)
 
 # PyTorch, for tests/test_agreement.py alone; without it they are skipped.
 torch: setup

@@ -51,18 +51,21 @@ def _large_size(model):
 
 def _extents(target: tf.Tensor, axis: int):
     """Yields how many pixels of the image each of some neighbouring places in the middle of `target` depends on."""
-    middle = target.shape[axis] // 2
+    middle, operations = target.shape[axis] // 2, target.graph.get_operations()[::-1]
     for place in range(middle, min(middle + PLACES, target.shape[axis])):
-        first, last, size = _reach(target, axis, place)
+        first, last, size = _reach(target, operations, axis, place)
         if first == 0 or last == size - 1:
             raise ValueError(f"the receptive field reaches the border of an image of {size} pixels a side")
         yield last - first + 1
 
 
-def _reach(target, axis, place):
-    """Returns the first and last place of the image that `place` of a tensor depends on, and the image's size."""
+def _reach(target, operations, axis, place):
+    """Returns the first and last place of the image that `place` of a tensor depends on, and the image's size.
+
+    `operations` are those of the graph, the last first.
+    """
     needed = {target.ref(): (place, place)}
-    for operation in reversed(target.graph.get_operations()):
+    for operation in operations:
         spans = [needed[output.ref()] for output in operation.outputs if output.ref() in needed]
         if not spans:
             continue
