@@ -4,7 +4,7 @@ VENV ?= .venv
 RUN = $(VENV)/bin/python
 STAMP = $(VENV)/.installed
 PYTEST = $(RUN) -m pytest
-# A process per core, of 3 GB each; the tests of a file stay together.
+# A process per core: a single one grows to 5 GB and slows down. The tests of a file stay together.
 PARALLEL = -n auto --maxprocesses 4 --dist loadfile
 
 .PHONY: setup demo test test-slow test-tf-keras agreement torch lint bench clean

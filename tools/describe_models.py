@@ -19,7 +19,7 @@ from kerasseg.spec import DataError
 
 MARKS = ("<!-- models -->", "<!-- /models -->")
 GIGA_TOLERANCE = 0.005
-"""Profilers differ in what small operations they count beside the convolutions."""
+"""Published multiply-adds do not tell what they count beside convolutions; the rest is within this share."""
 HEADER = (
     "| network | classes | trained parameters | all | output | receptive field | multiply-adds at 512² |\n"
     "|---|---|---|---|---|---|---|\n"
