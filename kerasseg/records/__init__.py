@@ -12,7 +12,7 @@ original DeepLab-v3 project. `read_image`, `read_mask`, `read_labels`, `read_pag
 from kerasseg.records._example import MAX_WEIGHT, WEIGHT_SCALE, Example
 from kerasseg.records._images import SUFFIXES, SourceImage, image_channels, read_image
 from kerasseg.records._masks import read_labels, read_mask, read_sbd, relabel
-from kerasseg.records._parse import decode_image, parse
+from kerasseg.records._parse import decode, decode_image, parse, parse_features
 from kerasseg.records._read import from_record, read, read_files, scan, serialized_records, shard_paths
 from kerasseg.records._targets import TARGETS, components, instance_targets, touching
 from kerasseg.records._tiff import read_pages
@@ -26,11 +26,13 @@ __all__ = [
     "Example",
     "SourceImage",
     "components",
+    "decode",
     "decode_image",
     "from_record",
     "image_channels",
     "instance_targets",
     "parse",
+    "parse_features",
     "read",
     "read_files",
     "read_image",

@@ -43,25 +43,61 @@ def parse(
     Raises:
         tf.errors.InvalidArgumentError: The record is damaged, or mask and image differ in size.
     """
+    return decode(
+        parse_features(serialized), channels=channels, bit_depth=bit_depth, weight=weight, instances=instances
+    )
+
+
+def parse_features(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Returns the features of one record as they are stored, nothing decoded; empty where the record has none.
+
+    "image/height" and "image/width" are those of the raw records of the original project, too.
+    """
     features = tf.io.parse_single_example(serialized, FEATURES)
+    is_original = tf.strings.length(features["image_raw"]) > 0
+    for side in ("height", "width"):
+        features[f"image/{side}"] = tf.where(is_original, features[side], features[f"image/{side}"])
+    return features
+
+
+def decode(
+    features: dict[str, tf.Tensor],
+    *,
+    channels: int,
+    bit_depth: int = 8,
+    weight: bool = False,
+    instances: bool = False,
+    window: tf.Tensor | None = None,
+) -> dict[str, tf.Tensor]:
+    """Decodes what `parse_features` gives, whole or the part in a window. See `parse`.
+
+    Args:
+        features: Of one record.
+        channels: C of every image.
+        bit_depth: 8, 16, or 32 for raw float32.
+        weight: Whether to give "weight".
+        instances: Whether to give "instances".
+        window: int32 [4], top, left, height and width of the part to give, which lies within the image. Of a JPEG
+            no more is decoded.
+    """
     if channels == 3 and bit_depth == 8:
         image, mask = tf.cond(
             tf.strings.length(features["image_raw"]) > 0,
-            lambda: _decode_original(features),
-            lambda: _decode_pair(features, channels, bit_depth),
+            lambda: _decode_original(features, window),
+            lambda: _decode_pair(features, channels, bit_depth, window),
         )
     else:
-        image, mask = _decode_pair(features, channels, bit_depth)
+        image, mask = _decode_pair(features, channels, bit_depth, window)
     image = tf.ensure_shape(image, [None, None, channels])
     mask = tf.ensure_shape(mask, [None, None])
-    parsed = {"image": image, "mask": mask, "key": features["image/filename"]}
+    decoded = {"image": image, "mask": mask, "key": features["image/filename"]}
     if weight:
-        stored = _decode_map(features["image/segmentation/weight/encoded"], image, tf.uint16, WEIGHT_SCALE)
-        parsed["weight"] = tf.cast(stored, tf.float32) / WEIGHT_SCALE
+        stored = _decode_map(features, "weight", image, tf.uint16, WEIGHT_SCALE, window)
+        decoded["weight"] = tf.cast(stored, tf.float32) / WEIGHT_SCALE
     if instances:
-        stored = _decode_map(features["image/segmentation/instance/encoded"], image, tf.uint16, 0)
-        parsed["instances"] = tf.cast(stored, tf.int32)
-    return parsed
+        stored = _decode_map(features, "instance", image, tf.uint16, 0, window)
+        decoded["instances"] = tf.cast(stored, tf.int32)
+    return decoded
 
 
 def decode_image(encoded: tf.Tensor, channels: int, bit_depth: int) -> tf.Tensor:
@@ -78,21 +114,37 @@ def decode_image(encoded: tf.Tensor, channels: int, bit_depth: int) -> tf.Tensor
     return tf.ensure_shape(image, [None, None, channels])
 
 
-def _decode_pair(features, channels, bit_depth):
+def _decode_pair(features, channels, bit_depth, window):
+    encoded = features["image/encoded"]
     if bit_depth == 32:
-        values = tf.io.decode_raw(features["image/encoded"], tf.float32, little_endian=True)
-        image = tf.reshape(values, [features["image/height"], features["image/width"], channels])
+        values = tf.io.decode_raw(encoded, tf.float32, little_endian=True)
+        whole = tf.reshape(values, [features["image/height"], features["image/width"], channels])
+        image = _cut(whole, window)
+    elif window is not None and bit_depth == 8 and channels != 2:
+        image = tf.cond(
+            tf.io.is_jpeg(encoded),
+            lambda: tf.image.decode_and_crop_jpeg(encoded, window, channels, dct_method="INTEGER_ACCURATE"),
+            lambda: _cut(decode_image(encoded, channels, bit_depth), window),
+        )
     else:
-        image = decode_image(features["image/encoded"], channels, bit_depth)
-    return image, _decode_map(features["image/segmentation/class/encoded"], image, tf.uint8, IGNORE_LABEL)
+        image = _cut(decode_image(encoded, channels, bit_depth), window)
+    return image, _decode_map(features, "class", image, tf.uint8, IGNORE_LABEL, window)
 
 
-def _decode_map(encoded, image, dtype, missing):
+def _cut(array, window):
+    if window is None:
+        return array
+    top, left, height, width = tf.unstack(window)
+    return array[top : top + height, left : left + width]
+
+
+def _decode_map(features, name, image, dtype, missing, window):
     """Returns [H, W] of `dtype`; where the record has no such map, `missing` everywhere."""
+    encoded = features[f"image/segmentation/{name}/encoded"]
     size = tf.shape(image)[:2]
     decoded = tf.cond(
         tf.strings.length(encoded) > 0,
-        lambda: tf.io.decode_png(encoded, channels=1, dtype=dtype)[..., 0],
+        lambda: _cut(tf.io.decode_png(encoded, channels=1, dtype=dtype)[..., 0], window),
         lambda: tf.cast(tf.fill(size, missing), dtype),
     )
     same = tf.debugging.assert_equal(tf.shape(decoded), size, "mask and image of a record differ in size")
@@ -100,9 +152,9 @@ def _decode_map(encoded, image, dtype, missing):
         return tf.identity(decoded)
 
 
-def _decode_original(features):
+def _decode_original(features, window):
     """The records of the original project: uint8 bytes in row-major order, RGB image and one-channel annotation."""
     size = [features["height"], features["width"]]
     image = tf.reshape(tf.io.decode_raw(features["image_raw"], tf.uint8), [*size, 3])
     mask = tf.reshape(tf.io.decode_raw(features["annotation_raw"], tf.uint8), size)
-    return image, mask
+    return _cut(image, window), _cut(mask, window)
