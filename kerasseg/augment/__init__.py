@@ -8,6 +8,7 @@ NumPy and belongs into the conversion of a data set.
 
 from kerasseg.augment._border_weights import border_weights
 from kerasseg.augment._colour import COLOUR_ORDERS, distort_colour, vary_grey
+from kerasseg.augment._colour_affine import ColourMap, apply_colour_map, apply_colour_map_cv, colour_map
 from kerasseg.augment._geometry import (
     IMAGENET_MEAN,
     MAP_FILL,
@@ -31,11 +32,15 @@ from kerasseg.augment._random import (
 
 __all__ = [
     "COLOUR_ORDERS",
+    "ColourMap",
     "IMAGENET_MEAN",
     "MAP_FILL",
     "Sample",
+    "apply_colour_map",
+    "apply_colour_map_cv",
     "border_weights",
     "centre_crop",
+    "colour_map",
     "crop_or_pad",
     "distort_colour",
     "flip",
