@@ -83,6 +83,8 @@ class DatasetSpec:
         splits: Split name to `SplitSpec`.
         has_instances: Whether the records hold instance ids.
         has_weights: Whether the records hold weight maps.
+        has_objects: Whether the records hold the boxes and classes of objects.
+        has_proposals: Whether the records hold boxes that may be objects, from elsewhere.
         notes: How it was made (source, options), for people.
     """
 
@@ -95,6 +97,8 @@ class DatasetSpec:
     splits: dict[str, SplitSpec] = dataclasses.field(default_factory=dict)
     has_instances: bool = False
     has_weights: bool = False
+    has_objects: bool = False
+    has_proposals: bool = False
     notes: dict = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):

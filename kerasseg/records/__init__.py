@@ -6,12 +6,14 @@
 `write` makes such a folder, `read` gives it back as NumPy arrays, `parse` decodes one record inside a `tf.data`
 graph, `read_files` reads record files without a `dataset.json`: TensorFlow's DeepLab scripts make such, and the
 original DeepLab-v3 project. `read_image`, `read_mask`, `read_labels`, `read_pages` and `read_sbd` read source files;
-`instance_targets` makes class masks of cells. `tfrecords/README.md` describes the format for other programs.
+`instance_targets` makes class masks of cells, `object_boxes` the boxes and classes of objects. `tfrecords/README.md`
+describes the format for other programs.
 """
 
 from kerasseg.records._example import MAX_WEIGHT, WEIGHT_SCALE, Example
 from kerasseg.records._images import SUFFIXES, SourceImage, image_channels, read_image
 from kerasseg.records._masks import read_labels, read_mask, read_sbd, relabel
+from kerasseg.records._objects import object_boxes
 from kerasseg.records._parse import decode, decode_image, parse, parse_features
 from kerasseg.records._read import from_record, read, read_files, scan, serialized_records, shard_paths
 from kerasseg.records._targets import TARGETS, components, instance_targets, touching
@@ -31,6 +33,7 @@ __all__ = [
     "from_record",
     "image_channels",
     "instance_targets",
+    "object_boxes",
     "parse",
     "parse_features",
     "read",

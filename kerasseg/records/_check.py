@@ -37,7 +37,22 @@ def check(example: Example, spec: DatasetSpec) -> np.ndarray:
         low, high = example.weight.min(), example.weight.max()
         if not (low >= 0 and high <= MAX_WEIGHT):
             raise DataError(f"{label}: weights must lie between 0 and {MAX_WEIGHT:.3f}, received {low} to {high}")
+    if example.proposals is not None:
+        _check_boxes(example.proposals, label)
     return _label_counts(example, spec)
+
+
+def _check_boxes(boxes: np.ndarray, label: str) -> None:
+    if boxes.ndim != 2 or boxes.shape[1] != 4 or boxes.dtype != np.float32:
+        raise DataError(f"{label}: expected proposals float32 [N, 4], received {boxes.dtype} {boxes.shape}")
+    with np.errstate(invalid="ignore"):
+        good = (boxes >= 0).all(1) & (boxes <= 1).all(1) & (boxes[:, 2:] > boxes[:, :2]).all(1)
+    if not good.all():
+        i = int(np.flatnonzero(~good)[0])
+        raise DataError(
+            f"{label}: proposal {i} is {boxes[i].tolist()}; expected ymin, xmin, ymax, xmax within 0 to 1, each "
+            "maximum above its minimum"
+        )
 
 
 def _label_counts(example: Example, spec: DatasetSpec) -> np.ndarray:

@@ -6,7 +6,8 @@ import numpy as np
 import tensorflow as tf
 
 from kerasseg._opencv import cv2
-from kerasseg.spec import DataError
+from kerasseg.records._objects import object_boxes
+from kerasseg.spec import IGNORE_LABEL, DataError
 
 WEIGHT_SCALE = 1024
 """A stored weight is `round(weight * WEIGHT_SCALE)` in 16 bits: 0 to 63.999 in steps of 0.001."""
@@ -28,6 +29,8 @@ class Example:
         mask: uint8 [H, W] of class ids and the ignored label; None where nothing is known.
         instances: uint16 [H, W]: 0 = none, 1..n the objects.
         weight: float32 [H, W], 0 to 63.999: how much each pixel counts in the loss.
+        proposals: float32 [N, 4]: boxes that may hold an object (ymin, xmin, ymax, xmax; 0 and 1 are the outer edges of
+            the image), in the order in which they were given.
         image_bytes: The source file (JPEG or PNG), stored untouched; `image` is what it decodes to.
         image_format: `"jpeg"` or `"png"`, with `image_bytes`.
         source: The files that it came from, for error messages.
@@ -38,6 +41,7 @@ class Example:
     mask: np.ndarray | None = None
     instances: np.ndarray | None = None
     weight: np.ndarray | None = None
+    proposals: np.ndarray | None = None
     image_bytes: bytes | None = None
     image_format: str | None = None
     source: str = ""
@@ -48,8 +52,12 @@ class Example:
         return f"{self.key} ({self.source})" if self.source else self.key
 
 
-def encode(example: Example) -> bytes:
-    """Returns the serialised record of a checked example."""
+SIDES = ("ymin", "xmin", "ymax", "xmax")
+"""The order of a box's sides in our arrays, and their names in a record."""
+
+
+def encode(example: Example, ignore_label: int = IGNORE_LABEL) -> bytes:
+    """Returns the serialised record of a checked example; with instances and mask, its objects' boxes as well."""
     height, width, channels = example.image.shape
     encoded, form = _encode_image(example)
     features = {
@@ -68,13 +76,26 @@ def encode(example: Example) -> bytes:
     if example.weight is not None:
         scaled = np.rint(example.weight * WEIGHT_SCALE)
         features["image/segmentation/weight/encoded"] = _encode_map(scaled.astype(np.uint16))
+    if example.instances is not None and example.mask is not None:
+        boxes, labels = object_boxes(example.instances, example.mask, ignore_label)
+        features |= _box_features("image/object/bbox", boxes) | {"image/object/class/label": labels}
+    if example.proposals is not None:
+        features |= _box_features("image/proposal/bbox", example.proposals)
     feature = {name: _feature(value) for name, value in features.items()}
     return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
 
 
-def _feature(value: bytes | int) -> tf.train.Feature:
+def _box_features(prefix: str, boxes: np.ndarray) -> dict[str, np.ndarray]:
+    return {f"{prefix}/{side}": boxes[:, i] for i, side in enumerate(SIDES)}
+
+
+def _feature(value: bytes | int | np.ndarray) -> tf.train.Feature:
     if isinstance(value, bytes):
         return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+    if isinstance(value, np.ndarray):
+        if value.dtype == np.float32:
+            return tf.train.Feature(float_list=tf.train.FloatList(value=value.tolist()))
+        return tf.train.Feature(int64_list=tf.train.Int64List(value=value.tolist()))
     return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
 
 

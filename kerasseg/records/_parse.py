@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from kerasseg.records._example import WEIGHT_SCALE
+from kerasseg.records._example import SIDES, WEIGHT_SCALE
 from kerasseg.spec import IGNORE_LABEL
 
 # Ours and the original DeepLab-v3 project's; what a record lacks parses as empty.
@@ -20,9 +20,24 @@ FEATURES = {
     "width": tf.io.FixedLenFeature([], tf.int64, 0),
 }
 
+_FLOATS = tf.io.FixedLenSequenceFeature([], tf.float32, allow_missing=True)
+
+# The names of TensorFlow's Object Detection API.
+OBJECT_FEATURES = {f"image/object/bbox/{side}": _FLOATS for side in SIDES} | {
+    "image/object/class/label": tf.io.FixedLenSequenceFeature([], tf.int64, allow_missing=True)
+}
+PROPOSAL_FEATURES = {f"image/proposal/bbox/{side}": _FLOATS for side in SIDES}
+
 
 def parse(
-    serialized: tf.Tensor, *, channels: int, bit_depth: int = 8, weight: bool = False, instances: bool = False
+    serialized: tf.Tensor,
+    *,
+    channels: int,
+    bit_depth: int = 8,
+    weight: bool = False,
+    instances: bool = False,
+    objects: bool = False,
+    proposals: bool = False,
 ) -> dict[str, tf.Tensor]:
     """Decodes one record, in a `tf.data` graph or eagerly.
 
@@ -34,26 +49,36 @@ def parse(
         bit_depth: `DatasetSpec.bit_depth`: 8, 16, or 32 for raw float32.
         weight: Whether to give "weight".
         instances: Whether to give "instances".
+        objects: Whether to give "objects" and "object_labels".
+        proposals: Whether to give "proposals".
 
     Returns:
         "image" uint8, uint16 or float32 [H, W, C]; "mask" uint8 [H, W], all 255 where the record has none; "key"
         string; where asked "weight" float32 [H, W], all 1 where the record has none, and "instances" int32 [H, W],
-        all 0 where it has none.
+        all 0 where it has none; "objects" and "proposals" float32 [N, 4], boxes as ymin, xmin, ymax, xmax, where 0 and
+        1 are the outer edges of the image, and "object_labels" int64 [N], the objects' classes; N = 0 where there are
+        none.
 
     Raises:
-        tf.errors.InvalidArgumentError: The record is damaged, or mask and image differ in size.
+        tf.errors.InvalidArgumentError: The record is damaged, mask and image differ in size, or a box lacks a side.
     """
-    return decode(
-        parse_features(serialized), channels=channels, bit_depth=bit_depth, weight=weight, instances=instances
-    )
+    features = parse_features(serialized, objects=objects, proposals=proposals)
+    return decode(features, channels=channels, bit_depth=bit_depth, weight=weight, instances=instances)
 
 
-def parse_features(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+def parse_features(serialized: tf.Tensor, *, objects: bool = False, proposals: bool = False) -> dict[str, tf.Tensor]:
     """Returns the features of one record as they are stored, nothing decoded; empty where the record has none.
 
-    "image/height" and "image/width" are those of the raw records of the original project, too.
+    "image/height" and "image/width" are those of the raw records of the original project, too. Where asked, boxes come
+    with them as "objects", "object_labels" and "proposals"; see `parse`.
     """
-    features = tf.io.parse_single_example(serialized, FEATURES)
+    expected = FEATURES | (OBJECT_FEATURES if objects else {}) | (PROPOSAL_FEATURES if proposals else {})
+    features = tf.io.parse_single_example(serialized, expected)
+    if objects:
+        features["objects"] = _boxes(features, "image/object/bbox")
+        features["object_labels"] = features["image/object/class/label"]
+    if proposals:
+        features["proposals"] = _boxes(features, "image/proposal/bbox")
     is_original = tf.strings.length(features["image_raw"]) > 0
     for side in ("height", "width"):
         features[f"image/{side}"] = tf.where(is_original, features[side], features[f"image/{side}"])
@@ -72,7 +97,7 @@ def decode(
     """Decodes what `parse_features` gives, whole or the part in a window. See `parse`.
 
     Args:
-        features: Of one record.
+        features: Of one record; boxes among them pass as they are, in parts of the whole image.
         channels: C of every image.
         bit_depth: 8, 16, or 32 for raw float32.
         weight: Whether to give "weight".
@@ -97,7 +122,8 @@ def decode(
     if instances:
         stored = _decode_map(features, "instance", image, tf.uint16, 0, window)
         decoded["instances"] = tf.cast(stored, tf.int32)
-    return decoded
+    boxes = {name: features[name] for name in ("objects", "object_labels", "proposals") if name in features}
+    return decoded | boxes
 
 
 def decode_image(encoded: tf.Tensor, channels: int, bit_depth: int) -> tf.Tensor:
@@ -112,6 +138,11 @@ def decode_image(encoded: tf.Tensor, channels: int, bit_depth: int) -> tf.Tensor
     else:
         image = tf.io.decode_jpeg(encoded, channels=asked, dct_method="INTEGER_ACCURATE")  # PNG as well
     return tf.ensure_shape(image, [None, None, channels])
+
+
+def _boxes(features, prefix):
+    """Returns float32 [N, 4]; fails in the graph where the four sides are not equally many."""
+    return tf.stack([features[f"{prefix}/{side}"] for side in SIDES], axis=1)
 
 
 def _decode_pair(features, channels, bit_depth, window):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from kerasseg.records._example import WEIGHT_SCALE, Example
+from kerasseg.records._example import SIDES, WEIGHT_SCALE, Example
 from kerasseg.records._parse import decode_image
 from kerasseg.spec import DataError, DatasetSpec
 
@@ -149,6 +149,7 @@ def _from_features(features, channels, default_key) -> Example:
         mask=_map(features, "image/segmentation/class/encoded", key, tf.uint8),
         instances=instances,
         weight=None if weight is None else weight.astype(np.float32) / WEIGHT_SCALE,
+        proposals=_boxes(features, "image/proposal/bbox", key),
         image_bytes=None if is_raw else encoded,
         image_format=None if is_raw else {"jpg": "jpeg"}.get(form, form),
     )
@@ -184,6 +185,16 @@ def _map(features, name, key, dtype) -> np.ndarray | None:
         return tf.io.decode_png(encoded, channels=1, dtype=dtype).numpy()[..., 0]
     except tf.errors.OpError as error:
         raise DataError(f"{key}: {name} does not decode ({_brief(error)})") from error
+
+
+def _boxes(features, prefix, key) -> np.ndarray | None:
+    names = [f"{prefix}/{side}" for side in SIDES]
+    if not any(name in features for name in names):
+        return None
+    sides = [features[name].float_list.value if name in features else () for name in names]
+    if len({len(side) for side in sides}) > 1:
+        raise DataError(f"{key}: {prefix} has {', '.join(str(len(side)) for side in sides)} values of {SIDES}")
+    return np.array(sides, np.float32).T.reshape(-1, 4)
 
 
 def _from_original(features, key) -> Example:

@@ -17,6 +17,9 @@ from kerasseg.records._check import check
 from kerasseg.records._example import Example, encode
 from kerasseg.spec import DATASET_FILE, DataError, DatasetSpec, SplitSpec
 
+_PARTS = ("mask", "instances", "weight", "proposals")
+"""What an example may hold beside its image."""
+
 _SHARD = re.compile(r".+\.tfrecord-\d{5}-of-\d{5}")
 
 
@@ -40,7 +43,7 @@ def write(
     Args:
         directory: Folder to make.
         spec: Name, classes, channels and bit depth; its splits are filled in here, as is whether there are
-            instances and weights.
+            instances, objects, weights and proposals.
         splits: For each split its examples, in order. Callables are called in parallel, so that reading and decoding
             run on all cores and only a few examples are in memory at once.
         num_shards: Files per split (fewer where there are fewer examples), of equal length to within one record.
@@ -121,7 +124,7 @@ class _Tally:
 
     def add(self, example: Example, counts: np.ndarray, ignore_label: int) -> None:
         """Counts one example; `counts` int64 [256] of its mask's labels."""
-        parts = tuple(name for name in ("mask", "instances", "weight") if getattr(example, name) is not None)
+        parts = tuple(name for name in _PARTS if getattr(example, name) is not None)
         self.first = self.first or example.label
         if self.parts and parts not in self.parts:
             raise DataError(
@@ -174,8 +177,8 @@ def _prepare(spec: DatasetSpec, item):
     """Returns the example without its arrays, its label counts and its record; runs in a worker thread."""
     example = item() if callable(item) else item
     counts = check(example, spec)
-    serialized = encode(example)
-    present = {name: True for name in ("mask", "instances", "weight") if getattr(example, name) is not None}
+    serialized = encode(example, spec.ignore_label)
+    present = {name: True for name in _PARTS if getattr(example, name) is not None}
     return Example(example.key, image=None, source=example.source, **present), counts, serialized
 
 
@@ -194,7 +197,14 @@ def _complete_spec(spec: DatasetSpec, tally: dict[str, _Tally]) -> DatasetSpec:
         )
         for name, counts in tally.items()
     }
-    return dataclasses.replace(spec, splits=splits, has_instances="instances" in parts, has_weights="weight" in parts)
+    return dataclasses.replace(
+        spec,
+        splits=splits,
+        has_instances="instances" in parts,
+        has_weights="weight" in parts,
+        has_objects={"instances", "mask"} <= set(parts),
+        has_proposals="proposals" in parts,
+    )
 
 
 def _move(partial: Path, directory: Path) -> None:
