@@ -41,11 +41,13 @@ def main(arguments=None):
     import _report
 
     from kerasseg.inference import load_model
+    from kerasseg.pipeline import naming_damage
 
     model = load_model(options.model)
     _check(model, spec, options.model)
     extremes = _report.Extremes(options.pictures)
-    matrix, report = _evaluate(model, spec, options, extremes)
+    with naming_damage(options.data, options.split):
+        matrix, report = _evaluate(model, spec, options, extremes)
     baseline = _everything_is_the_first_class(matrix, spec.class_names)
     report["baseline"] = {"predicts": spec.class_names[0], **{k: baseline[k] for k in ("mean_iou", "pixel_accuracy")}}
 

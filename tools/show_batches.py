@@ -57,9 +57,10 @@ def sheet(options) -> np.ndarray:
     size = options.crop_size[0] if len(options.crop_size) == 1 else tuple(options.crop_size)
     batches = pipeline.train_batches(options.data, options.split, 1, size, options.preset, seed=options.seed)
     pictures, classes = [], set()
-    for image, mask in batches.take(options.num_images).as_numpy_iterator():
-        pictures += [image[0], postprocess.overlay(image[0], mask[0], palette)]
-        classes |= set(np.unique(mask[0]).tolist())
+    with pipeline.naming_damage(options.data, options.split):
+        for image, mask in batches.take(options.num_images).as_numpy_iterator():
+            pictures += [image[0], postprocess.overlay(image[0], mask[0], palette)]
+            classes |= set(np.unique(mask[0]).tolist())
     wide = 2 * options.columns
     rows = [pictures[i : i + wide] for i in range(0, len(pictures), wide)]
     footer = postprocess.legend(spec.class_names, palette, classes=sorted(classes))

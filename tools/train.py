@@ -46,15 +46,16 @@ def main(arguments=None):
             training.compile(model, _optimizer(options), _loss(options, spec), spec.ignore_label)
         if options.init and not run.last.exists():
             print(_initialise(model, options.init, options.init_exclude))
-        state = training.fit(
-            model,
-            lambda step: _batches(options, step),
-            run,
-            steps=options.steps,
-            validate_every=options.validate_every,
-            val_data=pipeline.eval_images(options.data, options.val_split),
-            ignore_label=spec.ignore_label,
-        )
+        with pipeline.naming_damage(options.data, options.train_split, options.val_split):
+            state = training.fit(
+                model,
+                lambda step: _batches(options, step),
+                run,
+                steps=options.steps,
+                validate_every=options.validate_every,
+                val_data=pipeline.eval_images(options.data, options.val_split),
+                ignore_label=spec.ignore_label,
+            )
         training.plot_curves(state, run.curves)
     best = state.best
     print(f"best mean IoU on {options.val_split}: {best['val_mean_iou']:.4f} at step {best['step']} of {state.step}")

@@ -51,6 +51,9 @@ def train_batches(
         first_step: The batch to begin with, for a run that resumes. The records before it are not decoded.
         num_parallel: Samples decoded and augmented at the same time.
 
+    A byte that flipped in a record shows when the record is read, as an error of TensorFlow's that names no file:
+    call `model.fit` within `naming_damage`, which finds file and record.
+
     Returns:
         Dataset of (image float32 [B, H, W, C] 0-255, mask int32 [B, H, W]), with `weights` (..., weight float32
         [B, H, W]). Images of 16 bits are scaled to 0-255; raw float32 ones are as they are.
