@@ -21,6 +21,7 @@ from kerasseg.augment._geometry import (
     resize,
     rotate90,
 )
+from kerasseg.augment._objects import choose_proposal, iou, jittered_box, keep_class, object_window
 from kerasseg.augment._random import (
     random_colour,
     random_crop,
@@ -40,11 +41,16 @@ __all__ = [
     "apply_colour_map_cv",
     "border_weights",
     "centre_crop",
+    "choose_proposal",
     "colour_map",
     "crop_or_pad",
     "distort_colour",
     "flip",
+    "iou",
+    "jittered_box",
+    "keep_class",
     "mean_pixel",
+    "object_window",
     "random_colour",
     "random_crop",
     "random_flip",
