@@ -132,10 +132,11 @@ def read_list(path) -> list[str]:
     if not path.is_file():
         raise DataError(f"{path} is missing; expected a list with one image name per line")
     lines = path.read_text(encoding="utf-8").splitlines()
-    return [_stem(line.split()[0]) for line in lines if line.strip()]
+    return [stem_of(line.split()[0]) for line in lines if line.strip()]
 
 
-def _stem(name: str) -> str:
+def stem_of(name: str) -> str:
+    """Returns a file's name without its folder and, where that is an image's, its suffix."""
     name = name.replace("\\", "/").rsplit("/", 1)[-1]
     stem, dot, suffix = name.rpartition(".")
     return stem if dot and suffix.lower() in ("png", "jpg", "jpeg", "tif", "tiff", "bmp") else name

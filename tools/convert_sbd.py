@@ -15,6 +15,7 @@ import _cli
 from pathlib import Path
 
 import _convert
+import _proposals
 import _voc
 
 from kerasseg.spec import VOC_CLASS_NAMES, DatasetSpec
@@ -26,6 +27,7 @@ def main(arguments=None):
     _convert.add_output_options(parser)
     parser.add_argument("--splits", default="train,val", help="lists to convert")
     parser.add_argument("--allow-missing", action="store_true", help="convert what is there; list what is missing")
+    _proposals.add_options(parser)
     options = parser.parse_args(arguments)
 
     source = _voc.Source(None, _convert.folder(options.sbd, "SBD's benchmark_RELEASE/dataset"))
@@ -37,11 +39,12 @@ def main(arguments=None):
         class_names=VOC_CLASS_NAMES,
         notes={
             "tool": "convert_sbd.py",
+            "proposals": options.proposals and options.proposals.name,
             "missing": {split: sorted(set(lists[split]) - set(kept[split])) for split in lists},
         },
     )
-    splits = {split: [_voc.maker(source, name, instances) for name in kept[split]] for split in kept}
-    _convert.write(options, spec, splits)
+    named = {split: [(name, _voc.maker(source, name, instances)) for name in kept[split]] for split in kept}
+    _convert.write(options, spec, _proposals.added(options, named))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,9 @@ SegmentationClassAug and ImageSets/Segmentation/trainaug.txt where they are ther
 An image that both label has VOC's labels, which mark object borders as void (255); SBD has no void. JPEG files are
 stored untouched. Data of one's own in the layout of VOC (JPEGImages/*.jpg, SegmentationClass/*.png,
 ImageSets/Segmentation/*.txt) convert as well.
+
+DeconvNet trains on objects: --instances keeps their numbers, and the record of each image holds their boxes. Its
+second stage also wants boxes that may hold an object (--proposals), which EdgeBox or Selective Search made before.
 """
 
 import _cli
@@ -22,6 +25,7 @@ import _cli
 from pathlib import Path
 
 import _convert
+import _proposals
 import _voc
 
 from kerasseg.spec import VOC_CLASS_NAMES, DataError, DatasetSpec
@@ -40,6 +44,7 @@ def main(arguments=None):
     )
     parser.add_argument("--seed", type=int, default=0, help="of --val-share")
     parser.add_argument("--instances", action="store_true", help="keep object numbers (SegmentationObject, SBD's inst)")
+    _proposals.add_options(parser)
     parser.add_argument("--classes", type=Path, help="class names, one per line (default: the 21 of VOC)")
     options = parser.parse_args(arguments)
 
@@ -58,11 +63,12 @@ def main(arguments=None):
             "with_sbd": source.sbd is not None,
             "val_share": options.val_share,
             "seed": options.seed,
+            "proposals": options.proposals and options.proposals.name,
             "missing": {split: sorted(set(lists[split]) - set(kept[split])) for split in lists},
         },
     )
-    splits = {split: [_voc.maker(source, name, options.instances) for name in kept[split]] for split in kept}
-    _convert.write(options, spec, splits)
+    named = {split: [(name, _voc.maker(source, name, options.instances)) for name in kept[split]] for split in kept}
+    _convert.write(options, spec, _proposals.added(options, named))
 
 
 def _voc_folder(path: Path) -> Path:
