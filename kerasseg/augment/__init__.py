@@ -6,9 +6,16 @@ seed (`random_rescale(sample, seed)`). All are TensorFlow ops for use in `tf.dat
 NumPy and belongs into the conversion of a data set.
 """
 
+from kerasseg.augment._blur import gaussian_blur, gaussian_blur_cv
 from kerasseg.augment._border_weights import border_weights
 from kerasseg.augment._colour import COLOUR_ORDERS, distort_colour, vary_grey
 from kerasseg.augment._colour_affine import ColourMap, apply_colour_map, apply_colour_map_cv, colour_map
+from kerasseg.augment._elastic import (
+    grid_displacement,
+    grid_displacement_cv,
+    simard_displacement,
+    simard_displacement_cv,
+)
 from kerasseg.augment._geometry import (
     IMAGENET_MEAN,
     MAP_FILL,
@@ -30,8 +37,10 @@ from kerasseg.augment._random import (
     random_rescale,
     random_rotate90,
 )
+from kerasseg.augment._warp import BORDERS, warp, warp_cv
 
 __all__ = [
+    "BORDERS",
     "COLOUR_ORDERS",
     "ColourMap",
     "IMAGENET_MEAN",
@@ -46,6 +55,10 @@ __all__ = [
     "crop_or_pad",
     "distort_colour",
     "flip",
+    "gaussian_blur",
+    "gaussian_blur_cv",
+    "grid_displacement",
+    "grid_displacement_cv",
     "iou",
     "jittered_box",
     "keep_class",
@@ -60,5 +73,9 @@ __all__ = [
     "rescale",
     "resize",
     "rotate90",
+    "simard_displacement",
+    "simard_displacement_cv",
     "vary_grey",
+    "warp",
+    "warp_cv",
 ]
