@@ -15,7 +15,8 @@ FOLDER = Path(__file__).resolve().parent
 
 
 def main():
-    parts = [f"# Benchmarks\n\n{machine()}\n\nRatios are of medians measured in turn in one run; lower is faster."]
+    how = "All of a table was measured in turn in one run; of times, lower is faster, of rates, higher."
+    parts = [f"# Benchmarks\n\n{machine()}\n\n{how}"]
     for path in sorted(FOLDER.glob("bench_*.py")):
         print(f"== {path.name}", flush=True)
         done = subprocess.run([sys.executable, str(path)], stdout=subprocess.PIPE, text=True, check=True)
