@@ -29,6 +29,15 @@ from kerasseg.augment._geometry import (
     rotate90,
 )
 from kerasseg.augment._objects import choose_proposal, iou, jittered_box, keep_class, object_window
+from kerasseg.augment._pixels import (
+    CT_WINDOWS,
+    cutout,
+    cutout_cv,
+    gaussian_noise,
+    gaussian_noise_cv,
+    window_values,
+    window_values_cv,
+)
 from kerasseg.augment._random import (
     random_colour,
     random_crop,
@@ -42,6 +51,7 @@ from kerasseg.augment._warp import BORDERS, warp, warp_cv
 __all__ = [
     "BORDERS",
     "COLOUR_ORDERS",
+    "CT_WINDOWS",
     "ColourMap",
     "IMAGENET_MEAN",
     "MAP_FILL",
@@ -53,10 +63,14 @@ __all__ = [
     "choose_proposal",
     "colour_map",
     "crop_or_pad",
+    "cutout",
+    "cutout_cv",
     "distort_colour",
     "flip",
     "gaussian_blur",
     "gaussian_blur_cv",
+    "gaussian_noise",
+    "gaussian_noise_cv",
     "grid_displacement",
     "grid_displacement_cv",
     "iou",
@@ -78,4 +92,6 @@ __all__ = [
     "vary_grey",
     "warp",
     "warp_cv",
+    "window_values",
+    "window_values_cv",
 ]
