@@ -66,7 +66,7 @@ def spoil(path, number, feature):
 
 DAMAGES = {
     "checksum": (flip, r"the file is damaged there or cut short \(wrong checksum\)"),
-    "image": (lambda path, number: spoil(path, number, "image/encoded"), r"train5: the image does not decode \(.*\)"),
+    "image": (lambda path, number: spoil(path, number, "image/encoded"), r"train5: the image does not decode.*\(.*\)"),
     "mask": (
         lambda path, number: spoil(path, number, "image/segmentation/class/encoded"),
         r"train5: image/segmentation/class/encoded does not decode \(.*\)",

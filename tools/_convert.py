@@ -131,8 +131,17 @@ def read_list(path) -> list[str]:
     path = Path(path)
     if not path.is_file():
         raise DataError(f"{path} is missing; expected a list with one image name per line")
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = _read_text(path).splitlines()
     return [stem_of(line.split()[0]) for line in lines if line.strip()]
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path} is no text file in UTF-8 ({error.reason} at byte {error.start}); save it so"
+        ) from error
 
 
 def stem_of(name: str) -> str:
@@ -181,7 +190,7 @@ def read_classes(path) -> tuple[tuple[str, ...], tuple[tuple[int, int, int], ...
         raise DataError(
             f"{path} is missing; expected a text file with one class name per line, in the order of the ids"
         )
-    lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    lines = [line.strip() for line in _read_text(path).splitlines()]
     lines = [line for line in lines if line and not line.startswith("#") and line != "__ignore__"]
     names, colours = [], []
     for line in lines:

@@ -11,8 +11,10 @@ import tensorflow as tf
 from kerasseg import records
 from kerasseg.spec import DataError, DatasetSpec
 
-# What reading and decoding raise; an operation in Python, UnknownError.
+# What reading and decoding raise; an operation in Python, UnknownError. Where TensorFlow quotes the bytes of a record
+# that is no tf.train.Example, its own message does not decode.
 _OF_DATA = (
+    UnicodeDecodeError,
     tf.errors.DataLossError,
     tf.errors.InvalidArgumentError,
     tf.errors.OutOfRangeError,

@@ -1,15 +1,9 @@
 """Finds a split's record files and makes sure, before training starts, that they are whole."""
 
-import os
-import struct
 from pathlib import Path
 
 from kerasseg import records
 from kerasseg.spec import DataError, DatasetSpec
-
-_LENGTH = struct.Struct("<Q")
-_FRAMING = 16
-"""Bytes beside a record's own: its length (8), the length's checksum (4) and the record's checksum (4)."""
 
 
 def checked_shards(data_dir, split: str) -> list[Path]:
@@ -33,16 +27,10 @@ def checked_shards(data_dir, split: str) -> list[Path]:
 
 
 def _count_records(path: Path) -> int:
-    size, position, count = os.path.getsize(path), 0, 0
-    with open(path, "rb") as file:
-        while position < size:
-            file.seek(position)
-            header = file.read(_LENGTH.size)
-            if len(header) == _LENGTH.size:
-                position += _LENGTH.unpack(header)[0] + _FRAMING
-            if len(header) < _LENGTH.size or position > size:
-                raise DataError(
-                    f"{path}: record {count} is cut off or damaged; convert the data set again with --overwrite"
-                )
-            count += 1
-    return count
+    found = records.frames(path)
+    for number, frame in enumerate(found):
+        if not frame.sound:
+            raise DataError(
+                f"{path}: record {number} is cut off or damaged; convert the data set again with --overwrite"
+            )
+    return len(found)

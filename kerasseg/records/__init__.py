@@ -11,25 +11,30 @@ describes the format for other programs.
 """
 
 from kerasseg.records._example import MAX_WEIGHT, WEIGHT_SCALE, Example
+from kerasseg.records._files import MAX_PIXELS
+from kerasseg.records._frames import Frame, frames, scan
 from kerasseg.records._images import SUFFIXES, SourceImage, image_channels, read_image
 from kerasseg.records._masks import read_labels, read_mask, read_sbd, relabel
 from kerasseg.records._objects import object_boxes
 from kerasseg.records._parse import decode, decode_image, parse, parse_features
-from kerasseg.records._read import from_record, read, read_files, scan, serialized_records, shard_paths
+from kerasseg.records._read import from_record, read, read_files, serialized_records, shard_paths
 from kerasseg.records._targets import TARGETS, components, instance_targets, touching
 from kerasseg.records._tiff import read_pages
 from kerasseg.records._write import write
 
 __all__ = [
+    "MAX_PIXELS",
     "MAX_WEIGHT",
     "SUFFIXES",
     "TARGETS",
     "WEIGHT_SCALE",
     "Example",
+    "Frame",
     "SourceImage",
     "components",
     "decode",
     "decode_image",
+    "frames",
     "from_record",
     "image_channels",
     "instance_targets",

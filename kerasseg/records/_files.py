@@ -4,6 +4,9 @@ from pathlib import Path
 
 from kerasseg.spec import DataError
 
+MAX_PIXELS = 178_956_970
+"""Of one picture, Pillow's limit (a gigabyte at 6 bytes a pixel): a damaged header that claims more is refused."""
+
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
@@ -26,3 +29,14 @@ def is_tiff(data: bytes) -> bool:
 def damaged(path, error: Exception | str) -> DataError:
     """Returns the error for a file whose content does not decode."""
     return DataError(f"{path} is damaged or cut short ({error}); fetch it again")
+
+
+def check_size(name, width: int, height: int) -> None:
+    """Raises `DataError` where a picture has no pixels, or claims more than `MAX_PIXELS`."""
+    if width < 1 or height < 1:
+        raise DataError(f"{name} is damaged ({width}x{height} pixels); fetch it again")
+    if width * height > MAX_PIXELS:
+        raise DataError(
+            f"{name} claims {width}x{height} pixels; at most {MAX_PIXELS:,} are read: cut it into tiles if it is as "
+            "large as that, else it is damaged: fetch it again"
+        )

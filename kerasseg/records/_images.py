@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, UnidentifiedImageError
 
-from kerasseg.records._files import damaged, is_tiff, read_bytes
+from kerasseg.records._files import check_size, damaged, is_tiff, read_bytes
 from kerasseg.records._parse import decode_image
 from kerasseg.records._tiff import read_tiff
 from kerasseg.spec import DataError
@@ -92,9 +92,11 @@ def _header(path, data, form) -> tuple[int, int, bool]:
     if form == "png":
         if len(data) < 33 or data[12:16] != b"IHDR" or data[25] not in _PNG_CHANNELS:
             raise DataError(f"{path} is damaged or cut short (no PNG header); fetch it again")
+        check_size(path, int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big"))
         return _PNG_CHANNELS[data[25]], 16 if data[24] == 16 else 8, data[25] in (4, 6)
     try:
         with Image.open(io.BytesIO(data)) as image:
+            check_size(path, *image.size)
             return (1 if image.mode == "L" else 3), 8, False
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise damaged(path, error) from error
@@ -103,6 +105,7 @@ def _header(path, data, form) -> tuple[int, int, bool]:
 def _read_with_pillow(path, data) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(data)) as image:
+            check_size(path, *image.size)
             image.load()
             if image.mode in ("1", "LA", "La"):
                 image = image.convert("L")
@@ -114,7 +117,9 @@ def _read_with_pillow(path, data) -> np.ndarray:
             f"{path} is no picture that can be read; expected JPEG, PNG or TIFF (a volume, such as NIfTI or "
             "DICOM, has to be cut into slices first)"
         ) from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # Pillow's readers of rarer formats raise IndexError, struct.error and others, too
         raise damaged(path, error) from error
     return array if array.ndim == 3 else array[..., None]
 

@@ -7,7 +7,7 @@ import numpy as np
 import scipy.io
 from PIL import Image, UnidentifiedImageError
 
-from kerasseg.records._files import damaged, is_tiff, read_bytes
+from kerasseg.records._files import check_size, damaged, is_tiff, read_bytes
 from kerasseg.records._tiff import read_pages
 from kerasseg.spec import IGNORE_LABEL, DataError, voc_palette
 
@@ -151,6 +151,7 @@ def _with_pillow(path, data: bytes, function):
             with Image.open(io.BytesIO(data)) as image:
                 image.verify()  # the checksums, which loading skips
         with Image.open(io.BytesIO(data)) as image:
+            check_size(path, *image.size)
             image.load()
             return function(image)
     except UnidentifiedImageError as error:
@@ -158,7 +159,9 @@ def _with_pillow(path, data: bytes, function):
             f"{path} is no picture that can be read; expected a mask as PNG or TIFF (a volume, such as NIfTI, has "
             "to be cut into slices first)"
         ) from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # Pillow's readers of rarer formats raise IndexError, struct.error and others, too
         raise damaged(path, error) from error
 
 

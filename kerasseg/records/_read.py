@@ -1,16 +1,20 @@
 """Reading records as NumPy arrays, for tools and tests; training reads them with `parse` in `tf.data`."""
 
-import shutil
-import tempfile
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 
 from kerasseg.records._example import SIDES, WEIGHT_SCALE, Example
+from kerasseg.records._files import check_size
+from kerasseg.records._frames import scan
 from kerasseg.records._parse import decode_image
 from kerasseg.spec import DataError, DatasetSpec
+
+_PNG = b"\x89PNG"
 
 
 def shard_paths(directory, split: str) -> list[Path]:
@@ -75,45 +79,6 @@ def serialized_records(path) -> Iterator[bytes]:
         yield record
 
 
-def scan(path) -> Iterator[bytes | DataError]:
-    """Yields the raw records of a file, a `DataError` in the place of each damaged one, and goes on after it."""
-    offsets = _offsets(path)
-    done = 0
-    with tempfile.TemporaryDirectory() as folder:
-        rest = path
-        while done < len(offsets):
-            try:
-                for record in tf.data.TFRecordDataset(str(rest)).as_numpy_iterator():
-                    yield record
-                    done += 1
-                if done == len(offsets):
-                    return
-            except (tf.errors.DataLossError, tf.errors.OutOfRangeError):
-                pass
-            yield DataError("the file is damaged there or cut short (wrong checksum)")
-            done += 1
-            # TensorFlow's reader does not go on within a file: it is given what follows the damage as another one.
-            if done < len(offsets):
-                rest = Path(folder) / "rest"
-                with open(path, "rb") as source, open(rest, "wb") as target:
-                    source.seek(offsets[done])
-                    shutil.copyfileobj(source, target)
-
-
-def _offsets(path) -> list[int]:
-    """Returns where each record of a TFRecord file starts; the last may be cut short.
-
-    A record is its length (8 bytes, little-endian), a checksum of that (4), the data and their checksum (4).
-    """
-    offsets, position, size = [], 0, Path(path).stat().st_size
-    with open(path, "rb") as file:
-        while position < size:
-            offsets.append(position)
-            file.seek(position)
-            position += 16 + int.from_bytes(file.read(8), "little")
-    return offsets
-
-
 def from_record(serialized: bytes, channels: int | None = None, default_key: str = "") -> Example:
     """Decodes one record with the same operations as `parse`, and checks more.
 
@@ -151,18 +116,41 @@ def _from_features(features, channels, default_key) -> Example:
         weight=None if weight is None else weight.astype(np.float32) / WEIGHT_SCALE,
         proposals=_boxes(features, "image/proposal/bbox", key),
         image_bytes=None if is_raw else encoded,
-        image_format=None if is_raw else {"jpg": "jpeg"}.get(form, form),
+        image_format=None
+        if is_raw
+        else "png"
+        if encoded[:4] == _PNG
+        else "jpeg",  # TensorFlow's scripts say "png" of both
     )
 
 
 def _image(features, encoded, channels, key) -> np.ndarray:
     if channels is None:
         channels = _integer(features, "image/channels") or 3
-    is_16_bit = encoded[:4] == b"\x89PNG" and encoded[24:25] == b"\x10"
+    is_16_bit = encoded[:4] == _PNG and encoded[24:25] == b"\x10"
+    _check_size(encoded, key)
     try:
         return decode_image(encoded, channels, 16 if is_16_bit else 8).numpy()
     except tf.errors.OpError as error:
         raise DataError(f"{key}: the image does not decode ({_brief(error)})") from error
+
+
+def _check_size(encoded: bytes, key: str) -> None:
+    """Refuses pictures of more pixels than are read, before memory is asked for them."""
+    if encoded[:4] == _PNG:
+        check_size(key, int.from_bytes(encoded[16:20], "big"), int.from_bytes(encoded[20:24], "big"))
+        return
+    try:
+        with Image.open(io.BytesIO(encoded)) as image:
+            check_size(key, *image.size)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{key}: the image does not decode as JPEG or PNG ({_first_line(error)})") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).split(": <_io")[0]
 
 
 def _raw_image(features, encoded, key) -> np.ndarray:
@@ -176,11 +164,15 @@ def _map(features, name, key, dtype) -> np.ndarray | None:
     encoded = _bytes(features, name)
     if not encoded:
         return None
-    if encoded[:4] != b"\x89PNG" or encoded[25:26] != b"\x00":
+    if encoded[:4] != _PNG or encoded[25:26] != b"\x00":
         raise DataError(
             f"{key}: {name} is no one-channel PNG (a palette or colour PNG is not decoded to class ids in a graph); "
             "store the ids themselves"
         )
+    bits = 8 * dtype.size
+    if encoded[24] != bits:  # a decoder would spread the values over the other range
+        raise DataError(f"{key}: {name} is a PNG of {encoded[24]} bits; expected {bits}")
+    _check_size(encoded, key)
     try:
         return tf.io.decode_png(encoded, channels=1, dtype=dtype).numpy()[..., 0]
     except tf.errors.OpError as error:

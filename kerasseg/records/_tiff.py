@@ -8,7 +8,7 @@ import tifffile
 from PIL import Image, ImageSequence
 
 from kerasseg._opencv import cv2
-from kerasseg.records._files import damaged, is_tiff, read_bytes
+from kerasseg.records._files import check_size, damaged, is_tiff, read_bytes
 from kerasseg.spec import DataError
 
 # What it finds wrong comes as an error of ours, in one line.
@@ -28,10 +28,16 @@ def read_pages(path) -> np.ndarray:
         count = _count_pages(data)
         with tifffile.TiffFile(io.BytesIO(data)) as file:
             dtype = file.pages[0].dtype
+            for page in file.pages:
+                check_size(path, page.imagewidth, page.imagelength)
             pages = _decode(data, file)
+    except DataError:
+        raise
     except Exception as error:
         raise damaged(path, error) from error
-    if len(pages) != count or len({page.shape for page in pages}) != 1 or pages[0].dtype != dtype:
+    shapes = {page.shape for page in pages}
+    of_one_size = len(shapes) == 1 and pages[0].size and pages[0].ndim in (2, 3)
+    if len(pages) != count or not of_one_size or pages[0].dtype != dtype:
         found = ", ".join(sorted({f"{page.shape} {page.dtype}" for page in pages}))
         raise damaged(path, f"{len(pages)} of {count} pages decode, of {found or 'nothing'}; expected all, of one size")
     return np.stack(pages)
