@@ -20,6 +20,24 @@ class DataError(ValueError):
     """A fault in the user's data or files. The message names the file, what was expected and what to do."""
 
 
+class CollectedDataError(DataError):
+    """Several faults at once: the message gives each a line, the first `MAX_LISTED` of them.
+
+    Attributes:
+        faults: All of them, each once.
+    """
+
+    MAX_LISTED = 20
+
+    def __init__(self, message: str, faults):
+        """Puts the faults below `message`, which is told their number by `{}`."""
+        self.faults = tuple(faults)
+        lines = [" ".join(str(fault).split()) for fault in self.faults[: self.MAX_LISTED]]
+        if len(self.faults) > self.MAX_LISTED:
+            lines.append(f"and {len(self.faults) - self.MAX_LISTED} more")
+        super().__init__("\n".join([message.format(len(self.faults)), *lines]))
+
+
 def voc_palette(num_colours: int = 256) -> np.ndarray:
     """Returns the PASCAL VOC colour map, uint8 [num_colours, 3] RGB; entry 255 is the void's (224, 224, 192).
 
@@ -166,7 +184,7 @@ class DatasetSpec:
         if not path.is_file():
             raise DataError(
                 f"{path} is missing: {directory} is not a complete converted data set; make one with a "
-                "tools/convert_*.py (a conversion that was broken off is repeated with --overwrite)"
+                "tools/convert_*.py (one that was broken off goes on where it was when it is called again)"
             )
         try:
             return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))

@@ -1,10 +1,5 @@
 """VOC and SBD: every pixel against Pillow and scipy, the lists against the real ones, and every bad input."""
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import _voc
@@ -263,35 +258,6 @@ def test_in_a_process_of_its_own(voc, tmp_path, run_tool):
     assert "the mask is 9x9 pixels" in lines[0]
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "bad").exists()
-
-
-def test_a_killed_conversion_leaves_nothing_complete_and_a_rerun_completes_it(voc, tmp_path):
-    """The process is killed while it writes: the last image never comes."""
-    code = (
-        "import sys, time; sys.path[:0] = sys.argv[1:3]\n"
-        "import _voc, convert_voc\n"
-        "make = _voc.maker\n"
-        "def slow(source, name, instances):\n"
-        "    return (lambda: time.sleep(600)) if name == sys.argv[4] else make(source, name, instances)\n"
-        "_voc.maker = slow\n"
-        "convert_voc.main(['--voc', sys.argv[3], '--output', sys.argv[5]])\n"
-    )
-    root = Path(__file__).resolve().parent.parent
-    arguments = [root / "tools", root, voc, NAMES[3], tmp_path / "out"]
-    process = subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], stderr=subprocess.DEVNULL)
-    partial = tmp_path / "out.partial"
-    deadline = time.monotonic() + 120
-    while not (partial.is_dir() and len(list(partial.iterdir())) >= 4) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert partial.is_dir()
-    for folder in (partial, tmp_path / "out"):
-        with pytest.raises(DataError, match="dataset.json is missing"):
-            DatasetSpec.load(folder)
-    _, data = convert(convert_voc, tmp_path / "out", "--voc", voc)
-    assert len(data["train"]) == 4
-    assert not partial.exists()
 
 
 # The real lists and images

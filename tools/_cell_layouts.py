@@ -25,12 +25,14 @@ class CellImage:
         read: Returns `SourceImage`, instances (integer [H, W]), and bool [H, W] of the unknown pixels or None. Takes
             the number of channels to give, or None.
         source: Its files, for error messages.
+        files: All files that it is read from.
     """
 
     key: str
     read: Callable[[int | None], tuple[records.SourceImage, np.ndarray, np.ndarray | None]]
     source: str
     sequence: str = ""
+    files: tuple[Path, ...] = ()
 
 
 def isbi2012(root: Path) -> list[CellImage]:
@@ -62,7 +64,7 @@ def _isbi_folders(base: Path) -> list[CellImage]:
             records.read_image(images[stem], channels), records.read_labels(labels[stem]), labels[stem]
         )
 
-    return [CellImage(stem, reader(stem), f"{images[stem]}, {labels[stem]}") for stem in images]
+    return [_pair(stem, reader(stem), images[stem], labels[stem]) for stem in images]
 
 
 def _isbi_stack(volume: Path, labels: Path) -> list[CellImage]:
@@ -78,7 +80,7 @@ def _isbi_stack(volume: Path, labels: Path) -> list[CellImage]:
         image = images[i] if images[i].ndim == 3 else images[i][..., None]
         return lambda channels: _isbi(records.SourceImage(image), masks[i], f"{labels}, page {i}")
 
-    return [CellImage(str(i), reader(i), f"{volume}, {labels}, page {i}") for i in range(len(images))]
+    return [_pair(str(i), reader(i), volume, labels, f", page {i}") for i in range(len(images))]
 
 
 def _labels_of_volume(volume: Path) -> Path:
@@ -157,10 +159,13 @@ def _ctc_sequence(sequence: Path, annotations: str, partial: str) -> list[CellIm
 
         return read
 
+    def files(number):
+        return tuple(kind[number] for kind in (frames, gold, silver, markers) if number in kind)
+
     def source(number):
         return f"{frames[number]}, {gold.get(number) or silver[number]}"
 
-    return [CellImage(f"{name}_{frames[n].stem}", reader(n), source(n), name) for n in wanted]
+    return [CellImage(f"{name}_{frames[n].stem}", reader(n), source(n), name, files(n)) for n in wanted]
 
 
 def unknown_pixels(labels: np.ndarray, reference: np.ndarray, has_extent: bool, source="") -> np.ndarray | None:
@@ -225,7 +230,7 @@ def _dsb_image(entry: Path) -> CellImage:
             instances[nucleus] = number
         return image, instances, None
 
-    return CellImage(entry.name, read, f"{images[0]}, {entry / 'masks'}")
+    return CellImage(entry.name, read, f"{images[0]}, {entry / 'masks'}", files=(images[0], *masks))
 
 
 def pairs(root: Path) -> list[CellImage]:
@@ -251,7 +256,11 @@ def pairs(root: Path) -> list[CellImage]:
 
         return read
 
-    return [CellImage(stem, reader(stem), f"{images[stem]}, {masks[stem]}") for stem in images]
+    return [_pair(stem, reader(stem), images[stem], masks[stem]) for stem in images]
+
+
+def _pair(key: str, read, image: Path, labels: Path, page: str = "") -> CellImage:
+    return CellImage(key, read, f"{image}, {labels}{page}", files=(image, labels))
 
 
 def _same_stems(images: dict, masks: dict, image_folder, mask_folder) -> None:

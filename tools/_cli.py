@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 # TensorFlow's own start-up chatter is not for the people who run a tool.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from kerasseg.spec import DataError
+from kerasseg.spec import CollectedDataError, DataError
 
 
 def parser(doc: str, tensorflow: bool = True) -> argparse.ArgumentParser:
@@ -52,11 +52,13 @@ def _load_tensorflow() -> None:
 
 
 def run(main, arguments=None) -> None:
-    """Calls `main(arguments)`; ends the process with 0 if it went well, 1 after one line for a fault, 130 on Ctrl-C."""
+    """Calls `main(arguments)`; ends the process with 0 if it went well, 1 after a line per fault, 130 on Ctrl-C."""
     try:
         main(arguments)
     except (DataError, OSError) as error:
-        print(f"error: {_one_line(error)}", file=sys.stderr)
+        # Of several faults each has its line; whatever else an error holds is put on one.
+        first, *more = str(error).splitlines() if isinstance(error, CollectedDataError) else [_one_line(error)]
+        print(f"error: {first}", *(f"  {line}" for line in more), sep="\n", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

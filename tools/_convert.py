@@ -8,6 +8,7 @@ from pathlib import Path
 import _cli
 import numpy as np
 
+from kerasseg._version import __version__
 from kerasseg.spec import DataError, voc_palette
 
 
@@ -47,6 +48,9 @@ def write(options, spec, splits) -> None:
     """Writes the data set that `options` ask for and says what it holds."""
     from kerasseg import records
 
+    # What a run that was broken off wrote is kept only if it was called alike.
+    incidental = ("output", "overwrite", "workers", "num_shards")
+    called = {name: value for name, value in vars(options).items() if name not in incidental}
     spec = records.write(
         options.output,
         spec,
@@ -54,6 +58,7 @@ def write(options, spec, splits) -> None:
         num_shards=options.num_shards,
         overwrite=options.overwrite,
         workers=options.workers,
+        made_with={**called, "version": __version__},
     )
     for name, split in spec.splits.items():
         print(f"{name}: {split.num_examples} images, {_shares(spec.class_names, split)}")
@@ -63,6 +68,32 @@ def write(options, spec, splits) -> None:
                 f"means {spec.class_names[-1]!r}, convert again with --map {spec.ignore_label}=1 --overwrite"
             )
     print(f"{options.output} is complete; look at it with: python tools/check_data.py {options.output}")
+
+
+def first_readable(items, read):
+    """Returns what `read` gives for the first item that it can read; raises the first fault where it can read none.
+
+    What is wrong with the others is found, and said together, when all are read.
+    """
+    first = None
+    for item in items:
+        try:
+            return read(item)
+        except DataError as fault:
+            first = first or fault
+    raise first
+
+
+def lenient(read, otherwise):
+    """Returns a function that gives `otherwise` where `read` finds a fault, which is found again later."""
+
+    def function(item):
+        try:
+            return read(item)
+        except DataError:
+            return otherwise
+
+    return function
 
 
 def _shares(class_names, split) -> str:

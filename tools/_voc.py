@@ -146,18 +146,22 @@ def keep_complete(source: Source, splits: dict[str, list[str]], instances: bool,
 
 
 def maker(source: Source, name: str, instances: bool):
-    """Returns a function that reads one image with its labels; called in a worker thread."""
+    """Returns the `records.Deferred` that reads one image with its labels."""
     from kerasseg import records
 
     image_path, mask_path = source.image(name), source.mask(name)
+    objects_path = source.instances(name) if instances else None
 
     def make() -> records.Example:
         image = records.read_image(image_path, channels=3)
         is_sbd = mask_path.suffix == ".mat"
         objects = None
-        if instances:
-            path = source.instances(name)
-            objects = records.read_sbd(path, "GTinst") if is_sbd else records.read_labels(path).astype("uint16")
+        if objects_path:
+            objects = (
+                records.read_sbd(objects_path, "GTinst")
+                if is_sbd
+                else records.read_labels(objects_path).astype("uint16")
+            )
             objects[objects == 255] = 0  # VOC's void, not an object; no VOC image has 255 of these
         return records.Example(
             key=name,
@@ -169,4 +173,4 @@ def maker(source: Source, name: str, instances: bool):
             source=f"{image_path}, {mask_path}",
         )
 
-    return make
+    return records.Deferred(name, tuple(filter(None, (image_path, mask_path, objects_path))), make)

@@ -60,7 +60,7 @@ def main(arguments=None):
     images = getattr(_cell_layouts, options.layout)(options.input, *more)
     targets = options.targets or ("semantic" if options.layout == "isbi2012" else "ridge")
     channels = options.channels or (3 if options.layout == "dsb2018" else None)  # it mixes grey and colour
-    first = images[0].read(channels)[0].image
+    first = _convert.first_readable(images, lambda image: image.read(channels)[0].image)
     spec = DatasetSpec(
         name=_convert.name_of(options.output),
         class_names=_class_names(options.layout, targets),
@@ -121,7 +121,7 @@ def _notes(options, targets: str) -> dict:
 
 
 def _maker(cells, targets: str, channels: int | None, options):
-    """Returns a function that reads one image and makes its class mask and weights; called in a worker thread."""
+    """Returns the `records.Deferred` that reads one image and makes its class mask and weights."""
     import numpy as np
 
     from kerasseg import augment, records
@@ -151,7 +151,7 @@ def _maker(cells, targets: str, channels: int | None, options):
             source=cells.source,
         )
 
-    return make
+    return records.Deferred(cells.key, cells.files, make)
 
 
 if __name__ == "__main__":

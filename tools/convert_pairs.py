@@ -142,16 +142,16 @@ def _pixel_format(options, paths: list[Path]) -> tuple[int, int]:
     """Returns channels and bits of the data set: colour where any JPEG or PNG is, else as the first image."""
     from kerasseg import records
 
-    first = records.read_image(paths[0], options.channels).image
+    first = _convert.first_readable(paths, lambda path: records.read_image(path, options.channels).image)
     channels = first.shape[2]
     if options.channels is None and channels == 1:
         encoded = (path for path in paths if path.suffix.lower() in (".png", ".jpg", ".jpeg"))
-        channels = max((records.image_channels(path) for path in encoded), default=1)
+        channels = max(map(_convert.lenient(records.image_channels, 1), encoded), default=1)
     return channels, {"uint8": 8, "uint16": 16, "float32": 32}[first.dtype.name]
 
 
 def _maker(key: str, image_path: Path, mask_path: Path, mapping, colours, channels: int):
-    """Returns a function that reads one pair; called in a worker thread."""
+    """Returns the `records.Deferred` that reads one pair."""
     from kerasseg import records
 
     def make() -> records.Example:
@@ -165,7 +165,7 @@ def _maker(key: str, image_path: Path, mask_path: Path, mapping, colours, channe
             source=f"{image_path}, {mask_path}",
         )
 
-    return make
+    return records.Deferred(key, (image_path, mask_path), make)
 
 
 if __name__ == "__main__":

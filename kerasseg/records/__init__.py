@@ -14,6 +14,7 @@ from kerasseg.records._example import MAX_WEIGHT, WEIGHT_SCALE, Example
 from kerasseg.records._files import MAX_PIXELS
 from kerasseg.records._frames import Frame, frames, scan
 from kerasseg.records._images import SUFFIXES, SourceImage, image_channels, read_image
+from kerasseg.records._journal import Deferred
 from kerasseg.records._masks import read_labels, read_mask, read_sbd, relabel
 from kerasseg.records._objects import object_boxes
 from kerasseg.records._parse import decode, decode_image, parse, parse_features
@@ -28,6 +29,7 @@ __all__ = [
     "SUFFIXES",
     "TARGETS",
     "WEIGHT_SCALE",
+    "Deferred",
     "Example",
     "Frame",
     "SourceImage",

@@ -5,22 +5,26 @@ import dataclasses
 import os
 import re
 import shutil
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
 from kerasseg.records._check import check
 from kerasseg.records._example import Example, encode
-from kerasseg.spec import DATASET_FILE, DataError, DatasetSpec, SplitSpec
+from kerasseg.records._journal import JOURNAL, Journal
+from kerasseg.records._tally import Prepared, Tally
+from kerasseg.spec import DATASET_FILE, CollectedDataError, DataError, DatasetSpec, SplitSpec
 
 _PARTS = ("mask", "instances", "weight", "proposals")
 """What an example may hold beside its image."""
 
 _SHARD = re.compile(r".+\.tfrecord-\d{5}-of-\d{5}")
+
+_UNFINISHED_SPEC = "dataset.partial"  # as `DatasetSpec.save` calls it
 
 
 def write(
@@ -32,13 +36,17 @@ def write(
     overwrite: bool = False,
     progress: bool = True,
     workers: int | None = None,
+    made_with: dict | None = None,
 ) -> DatasetSpec:
     """Writes a data set.
 
     The records are written into `<directory>.partial` beside it and moved when all are there; `dataset.json` comes
-    last. A run that fails removes what it wrote; one that is killed leaves only the partial folder, which does not
-    open as a data set and which the next run replaces. With `overwrite` the old data set stays whole until the
-    new one is written.
+    last. With `overwrite` the old data set stays whole until the new one is written.
+
+    A run that finds a fault writes no further, but reads on to the end, raises all faults together, and removes what
+    it wrote. One that is killed (or stopped with Ctrl-C) leaves the partial folder, which does not open as a data set.
+    With `made_with`, and where all examples of a shard are `Deferred`, the next run keeps the shards that were
+    finished, as long as nothing that they were made from has changed; otherwise it starts over.
 
     Args:
         directory: Folder to make.
@@ -50,13 +58,16 @@ def write(
         overwrite: Whether to replace a data set that is there. Files of other kinds in the folder are left alone.
         progress: Whether to show a bar on stderr.
         workers: Threads; default: one for each core.
+        made_with: All that the records depend on beside `spec` and the files of the examples (options, versions), in
+            JSON's types. None: nothing of a run that was broken off is kept.
 
     Returns:
         The `DatasetSpec` as written to `dataset.json`.
 
     Raises:
         DataError: The folder exists, a split is empty, or an example contradicts `spec` (then its key, what was
-            expected and what was found); also whatever the callables raise.
+            expected and what was found) or cannot be read; `CollectedDataError` where several do. Whatever else the
+            callables raise ends the run at once.
         ValueError: `num_shards` or `workers` is below 1.
     """
     if num_shards < 1 or (workers is not None and workers < 1):
@@ -64,19 +75,23 @@ def write(
     if not splits:
         raise DataError(f"nothing to write to {directory}: no split was given")
     directory = Path(directory)
-    _refuse_existing(directory, overwrite)
-    splits = {name: _non_empty(directory, name, examples) for name, examples in splits.items()}
     partial = directory.with_name(directory.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    _refuse_existing(directory, partial, overwrite)
+    shards = {split: _shards(directory, spec, split, examples, num_shards) for split, examples in splits.items()}
     try:
-        tally = {}
+        _gather(directory, partial)
+        journal = Journal(partial, None if made_with is None else {"spec": spec.to_dict(), "made_with": made_with})
+        kept = journal.take_over({name: examples for split in shards.values() for name, examples in split.items()})
         with ThreadPoolExecutor(workers or _cores()) as pool:
-            for name, examples in splits.items():
-                tally[name] = _write_split(partial, spec, name, examples, num_shards, pool, progress)
-        spec = _complete_spec(spec, tally)
+            writer = _Writer(partial, spec, journal, kept, pool, progress)
+            tallies = {split: writer.write(split, files) for split, files in shards.items()}
+        writer.raise_faults()
+        spec = _complete_spec(spec, tallies, shards)
         _move(partial, directory)
         spec.save(directory)
+        (directory / JOURNAL).unlink(missing_ok=True)
+    except KeyboardInterrupt:
+        raise  # the next run goes on from there
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -87,75 +102,113 @@ def _cores() -> int:
     return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
-def _refuse_existing(directory: Path, overwrite: bool) -> None:
+def _refuse_existing(directory: Path, partial: Path, overwrite: bool) -> None:
     if not directory.exists():
         return
     if not directory.is_dir():
         raise DataError(f"{directory} exists and is no folder; choose another --output")
-    # Killed between the last two steps: records, but no dataset.json.
-    names = {path.name for path in directory.iterdir()} - {"dataset.partial"}
-    broken_off = bool(names) and all(_SHARD.fullmatch(name) for name in names)
+    # Killed between the last steps: records, but no dataset.json.
+    there = list(directory.iterdir())
+    broken_off = all(map(_is_ours, there)) and (bool(there) or (partial / JOURNAL).is_file())
     if not overwrite and not broken_off:
         raise DataError(
             f"{directory} exists already; choose another --output, or replace what is there with --overwrite"
         )
 
 
-def _non_empty(directory: Path, name: str, examples: Iterable) -> list:
-    if not re.fullmatch(r"[A-Za-z0-9_]+", name):
-        raise DataError(f"split {name!r} of {directory}: expected a name of letters, digits and underscores")
+def _shards(directory: Path, spec: DatasetSpec, split: str, examples: Iterable, count: int) -> dict[str, list]:
+    """Returns the examples of each of a split's files."""
+    if not re.fullmatch(r"[A-Za-z0-9_]+", split):
+        raise DataError(f"split {split!r} of {directory}: expected a name of letters, digits and underscores")
     examples = list(examples)
     if not examples:
-        raise DataError(f"split {name!r} of {directory} is empty: no image was found for it; check its list or folder")
-    return examples
+        raise DataError(f"split {split!r} of {directory} is empty: no image was found for it; check its list or folder")
+    count = min(count, len(examples))
+    bounds = [len(examples) * i // count for i in range(count + 1)]
+    return {
+        f"{spec.name}-{split}.tfrecord-{i:05d}-of-{count:05d}": examples[bounds[i] : bounds[i + 1]]
+        for i in range(count)
+    }
 
 
-@dataclasses.dataclass
-class _Tally:
-    """What is counted while a split is written."""
+class _Writer:
+    """Writes the splits of one data set, and collects what is wrong with them."""
 
-    files: list[str]
-    num_examples: int
-    class_pixels: np.ndarray
-    class_image_pixels: np.ndarray
-    ignored_pixels: int = 0
-    parts: set = dataclasses.field(default_factory=set)
-    first: str = ""
+    def __init__(self, folder: Path, spec: DatasetSpec, journal: Journal, kept: dict, pool, progress: bool):
+        self._folder, self._spec, self._journal, self._kept = folder, spec, journal, kept
+        self._pool, self._progress = pool, progress
+        self._faults: list[DataError] = []
 
-    def add(self, example: Example, counts: np.ndarray, ignore_label: int) -> None:
-        """Counts one example; `counts` int64 [256] of its mask's labels."""
+    def write(self, split: str, shards: dict[str, list]) -> Tally:
+        """Writes the shards that are not kept; after the first fault it only reads."""
+        rest = [example for name, examples in shards.items() if name not in self._kept for example in examples]
+        total = sum(map(len, shards.values()))
+        tally = Tally.of(self._spec)
+        for name in shards.keys() & self._kept.keys():
+            tally.merge(self._kept[name])
+        done = _in_order(self._pool, self._prepare, rest)
+        with self._bar(split, total, total - len(rest)) as bar:
+            for name, examples in shards.items():
+                if name in self._kept:
+                    continue
+                part = Tally.of(self._spec)
+                with tf.io.TFRecordWriter(str(self._folder / name)) as file:
+                    for prepared in (next(done) for _ in examples):
+                        self._take(prepared, tally if tally.num_examples else part, part, file)
+                        bar.update()
+                tally.merge(part)
+                self._finish(name, part)
+        return tally
+
+    def raise_faults(self) -> None:
+        """Raises what was found, one fault as it is, several together."""
+        if len({str(fault) for fault in self._faults}) == 1:
+            raise self._faults[0]
+        if self._faults:
+            faults = dict.fromkeys(str(fault) for fault in self._faults)
+            raise CollectedDataError("{} faults, so nothing was written:", faults)
+
+    def _prepare(self, item) -> Prepared | DataError:
+        """Reads, checks and encodes; runs in a worker thread."""
+        try:
+            example = item() if callable(item) else item
+            counts = check(example, self._spec)
+            serialized = b"" if self._faults else encode(example, self._spec.ignore_label)
+        except DataError as fault:
+            return fault
         parts = tuple(name for name in _PARTS if getattr(example, name) is not None)
-        self.first = self.first or example.label
-        if self.parts and parts not in self.parts:
-            raise DataError(
-                f"{example.label} has {' and '.join(parts) or 'no mask'}, but {self.first} has "
-                f"{' and '.join(next(iter(self.parts))) or 'no mask'}; all images of a data set must have the same"
-            )
-        self.parts.add(parts)
-        classes = counts[: len(self.class_pixels)]
-        self.class_pixels += classes
-        self.class_image_pixels += np.where(classes > 0, classes.sum(), 0)
-        self.ignored_pixels += int(counts[ignore_label])
+        return Prepared(example.label, parts, counts, serialized)
 
+    def _take(self, prepared: Prepared | DataError, before: Tally, part: Tally, file) -> None:
+        if isinstance(prepared, DataError):
+            self._faults.append(prepared)
+        elif before.num_examples and prepared.parts != before.parts:
+            has, others = (" and ".join(parts) or "no mask" for parts in (prepared.parts, before.parts))
+            text = f"{prepared.label} has {has}, but {before.first} has {others}"
+            self._faults.append(DataError(f"{text}; all images of a data set must have the same"))
+        elif not self._faults:
+            part.add(prepared, self._spec.ignore_label)
+            file.write(prepared.serialized)
 
-def _write_split(folder, spec, split, examples, num_shards, pool, progress) -> _Tally:
-    num_shards = min(num_shards, len(examples))
-    files = [f"{spec.name}-{split}.tfrecord-{i:05d}-of-{num_shards:05d}" for i in range(num_shards)]
-    zeros = np.zeros(spec.num_classes, np.int64)
-    tally = _Tally(files, len(examples), zeros, zeros.copy())
-    bounds = [len(examples) * i // num_shards for i in range(num_shards + 1)]
-    done = _in_order(pool, lambda item: _prepare(spec, item), examples)
-    with tqdm(total=len(examples), desc=f"{spec.name} {split}", unit="images", disable=not progress) as bar:
-        for name, start, stop in zip(files, bounds, bounds[1:], strict=False):
-            with tf.io.TFRecordWriter(str(folder / name)) as writer:
-                for _ in range(start, stop):
-                    example, counts, serialized = next(done)
-                    tally.add(example, counts, spec.ignore_label)
-                    writer.write(serialized)
-                    bar.update()
-            with open(folder / name, "rb+") as file:
-                os.fsync(file.fileno())
-    return tally
+    def _finish(self, name: str, tally: Tally) -> None:
+        if self._faults:
+            return
+        with open(self._folder / name, "rb+") as file:
+            os.fsync(file.fileno())
+        self._journal.add(name, tally)
+
+    def _bar(self, split: str, total: int, kept: int) -> tqdm:
+        bar = tqdm(
+            total=total,
+            initial=kept,
+            desc=f"{self._spec.name} {split}",
+            unit="images",
+            disable=not self._progress,
+            mininterval=0.1 if sys.stderr.isatty() else 10,  # a log file wants few lines
+        )
+        if kept and self._progress:
+            bar.write(f"note: {kept} of {total} records of {split} were finished before and are kept", file=sys.stderr)
+        return bar
 
 
 def _in_order(pool: ThreadPoolExecutor, function, items: list) -> Iterator:
@@ -173,29 +226,20 @@ def _in_order(pool: ThreadPoolExecutor, function, items: list) -> Iterator:
             future.cancel()
 
 
-def _prepare(spec: DatasetSpec, item):
-    """Returns the example without its arrays, its label counts and its record; runs in a worker thread."""
-    example = item() if callable(item) else item
-    counts = check(example, spec)
-    serialized = encode(example, spec.ignore_label)
-    present = {name: True for name in _PARTS if getattr(example, name) is not None}
-    return Example(example.key, image=None, source=example.source, **present), counts, serialized
-
-
-def _complete_spec(spec: DatasetSpec, tally: dict[str, _Tally]) -> DatasetSpec:
-    kinds = {parts for counts in tally.values() for parts in counts.parts}
+def _complete_spec(spec: DatasetSpec, tallies: dict[str, Tally], shards: dict[str, dict]) -> DatasetSpec:
+    kinds = {tally.parts for tally in tallies.values()}
     if len(kinds) > 1:
         raise DataError(f"the splits differ in what they hold beside the image: {sorted(kinds)}")
     parts = next(iter(kinds))
     splits = {
         name: SplitSpec(
-            num_examples=counts.num_examples,
-            files=tuple(counts.files),
-            class_pixels=tuple(int(v) for v in counts.class_pixels),
-            ignored_pixels=counts.ignored_pixels,
-            class_image_pixels=tuple(int(v) for v in counts.class_image_pixels),
+            num_examples=tally.num_examples,
+            files=tuple(shards[name]),
+            class_pixels=tuple(int(v) for v in tally.class_pixels),
+            ignored_pixels=tally.ignored_pixels,
+            class_image_pixels=tuple(int(v) for v in tally.class_image_pixels),
         )
-        for name, counts in tally.items()
+        for name, tally in tallies.items()
     }
     return dataclasses.replace(
         spec,
@@ -214,8 +258,31 @@ def _move(partial: Path, directory: Path) -> None:
         return
     (directory / DATASET_FILE).unlink(missing_ok=True)
     for path in directory.iterdir():
-        if _SHARD.fullmatch(path.name):
+        if _is_ours(path):
             path.unlink()
-    for path in partial.iterdir():
+    for path in sorted(partial.iterdir(), key=_is_journal):  # that last
         os.replace(path, directory / path.name)
     partial.rmdir()
+
+
+def _gather(directory: Path, partial: Path) -> None:
+    """Makes the partial folder, and puts back there what a run that was killed while moving had moved."""
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    began = any((folder / JOURNAL).is_file() for folder in (directory, partial))
+    if began and directory.exists() and not (directory / DATASET_FILE).exists():
+        if not partial.exists() and all(_is_ours(path) for path in directory.iterdir()):
+            os.replace(directory, partial)
+            return
+        partial.mkdir(exist_ok=True)
+        for path in sorted(filter(_is_ours, directory.iterdir()), key=_is_journal):
+            os.replace(path, partial / path.name)
+    partial.mkdir(exist_ok=True)
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a run that is killed in its last steps may leave such a file in the place of the data set."""
+    return bool(_SHARD.fullmatch(path.name)) or path.name == _UNFINISHED_SPEC or _is_journal(path)
+
+
+def _is_journal(path: Path) -> bool:
+    return path.name == JOURNAL
