@@ -38,12 +38,12 @@ def add_options(parser) -> None:
 
 
 def added(options, named: dict[str, list[tuple]]) -> dict[str, list]:
-    """Returns the makers of each split, with proposals where they are asked for.
+    """Returns the deferred examples of each split, with proposals where they are asked for.
 
     Args:
         options: With `proposals` and the other options of `add_options`, and `allow_missing`: an image without
             proposals then gets none, else it is an error.
-        named: For each split, pairs of name and maker, in order.
+        named: For each split, pairs of name and `records.Deferred`, in order.
 
     Raises:
         DataError: The file is missing or unreadable, or images lack proposals.
@@ -54,13 +54,15 @@ def added(options, named: dict[str, list[tuple]]) -> dict[str, list]:
     names = list(dict.fromkeys(name for pairs in named.values() for name, _ in pairs))
     _say_what_is_missing(options, source, names)
 
-    def maker(name, make):
-        def make_with_proposals():
-            example = make()
+    def maker(name, deferred):
+        def make():
+            example = deferred.make()
             boxes = _boxes(options, source, name, example.image.shape[:2])
             return dataclasses.replace(example, proposals=boxes)
 
-        return make_with_proposals
+        file = source.get(name)
+        files = (*deferred.files, file if isinstance(file, Path) else options.proposals)
+        return dataclasses.replace(deferred, files=files, make=make)
 
     return {split: [maker(*pair) for pair in pairs] for split, pairs in named.items()}
 
