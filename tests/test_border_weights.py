@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
-from kerasseg.augment import border_weights
+from kerasseg.augment import border_weights, fiji_border_weights
 
 
 def brute_force(instances, w0=10.0, sigma=5.0):
@@ -91,6 +91,23 @@ def test_ids_need_not_be_consecutive_or_small():
     np.testing.assert_allclose(border_weights(far), border_weights(instances), atol=1e-6)
     everywhere = np.kron(np.array([[70_000, 80_000]]), np.ones((4, 4), int))  # no background at all
     np.testing.assert_allclose(border_weights(everywhere), brute_force(everywhere), atol=3e-6)
+
+
+def test_the_later_map_by_hand_and_with_few_cells():
+    """Two cells with three pixels between them: d1 1, 2, 1 and d1 + d2 4, 4, 4."""
+    line = np.array([[1, 0, 0, 0, 2]], np.uint16)
+    border = 50 * np.exp(-16 / 72)
+    near, far = (0.1 + 0.9 * np.exp(-(d**2) / 200) for d in (1, 2))
+    expected = [1, near + border, far + border, near + border, 1]
+    np.testing.assert_allclose(fiji_border_weights(line)[0], expected, rtol=1e-6)
+    np.testing.assert_allclose(fiji_border_weights(line, 7, 6)[0, 2], far + 7 * np.exp(-16 / 72), rtol=1e-6)
+    one = fiji_border_weights(np.where(line == 1, 1, 0), background=0.3, sigma_1=2)[0]
+    np.testing.assert_allclose(one, [1, *(0.3 + 0.7 * np.exp(-(d**2) / 8) for d in (1, 2, 3, 4))], rtol=1e-6)
+    none = fiji_border_weights(np.zeros((3, 4), np.uint8), mask=np.array([[255, 0, 0, 0]] * 3))
+    np.testing.assert_allclose(none, [[0, 0.1, 0.1, 0.1]] * 3, rtol=1e-6)
+    assert none.dtype == np.float32
+    with pytest.raises(ValueError, match="background from 0 to 1, received 50, 6, 10 and 2"):
+        fiji_border_weights(line, background=2)
 
 
 def test_fast_with_many_cells():

@@ -202,7 +202,7 @@ def test_rim_targets_and_border_weights(ctc, tmp_path):
         tmp_path / "out", "ctc", ctc, "--val-share", "0", "--targets", "rim", "--border-weights", "--w0", "5"
     )
     assert spec.class_names == ("background", "inside", "rim")
-    assert spec.notes["border_weights"] == {"w0": 5, "sigma": 5}
+    assert spec.notes["border_weights"] == {"kind": "unet", "w0": 5, "sigma": 5}
     for example in data["train"].values():
         known = example.mask != 255
         targets = records.instance_targets(example.instances, "rim")

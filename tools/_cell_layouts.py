@@ -223,11 +223,19 @@ def _dsb_image(entry: Path) -> CellImage:
     def read(channels):
         image = records.read_image(images[0], channels)
         instances = np.zeros(image.image.shape[:2], np.uint16)
+        shared = 0
         for number, path in enumerate(masks, start=1):
             nucleus = binary(records.read_labels(path), path)
             if nucleus.shape != instances.shape:
                 raise DataError(f"{path} is {_size(nucleus)} pixels, but its image {_size(instances)} ({images[0]})")
+            shared += np.count_nonzero(instances[nucleus])
             instances[nucleus] = number
+        if shared:
+            hidden = len(masks) - (len(np.unique(instances)) - (0 in instances))
+            _convert.warn(
+                f"{entry}: nuclei overlap in {shared} pixels, which the later one has (by the masks' names); "
+                f"{hidden} of {len(masks)} masks are empty or wholly below others"
+            )
         return image, instances, None
 
     return CellImage(entry.name, read, f"{images[0]}, {entry / 'masks'}", files=(images[0], *masks))

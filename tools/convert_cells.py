@@ -30,6 +30,9 @@ from kerasseg.spec import DataError, DatasetSpec
 
 LAYOUTS = ("isbi2012", "ctc", "dsb2018", "pairs")
 
+# Height and width of the border term.
+_BORDER = {"unet": (10, 5), "fiji": (50, 6)}
+
 
 def main(arguments=None):
     parser = _cli.parser(__doc__)
@@ -39,9 +42,15 @@ def main(arguments=None):
     parser.add_argument(
         "--targets", choices=("ridge", "rim", "semantic"), help="class mask (default: ridge, ISBI: semantic)"
     )
-    parser.add_argument("--border-weights", action="store_true", help="store U-Net's weight map")
-    parser.add_argument("--w0", type=float, default=10, help="height of the border term of --border-weights")
-    parser.add_argument("--sigma", type=float, default=5, help="width of the border term, pixels")
+    parser.add_argument(
+        "--border-weights",
+        nargs="?",
+        choices=tuple(_BORDER),
+        const="unet",
+        help="store U-Net's weight map, as in the paper (unet) or in the authors' later Fiji plug-in (fiji)",
+    )
+    parser.add_argument("--w0", type=float, help="height of the border term (default: 10, fiji: 50)")
+    parser.add_argument("--sigma", type=float, help="width of the border term, pixels (default: 5, fiji: 6)")
     parser.add_argument(
         "--val-share", type=_convert.share, default=0.2, help="share kept for validation; ISBI: last slices"
     )
@@ -116,8 +125,14 @@ def _notes(options, targets: str) -> dict:
             "val_sequences": options.val_sequences,
         }
     if options.border_weights:
-        notes |= {"border_weights": {"w0": options.w0, "sigma": options.sigma}}
+        w0, sigma = _border_options(options)
+        notes |= {"border_weights": {"kind": options.border_weights, "w0": w0, "sigma": sigma}}
     return notes
+
+
+def _border_options(options) -> tuple[float, float]:
+    w0, sigma = _BORDER[options.border_weights]
+    return w0 if options.w0 is None else options.w0, sigma if options.sigma is None else options.sigma
 
 
 def _maker(cells, targets: str, channels: int | None, options):
@@ -128,8 +143,7 @@ def _maker(cells, targets: str, channels: int | None, options):
 
     def make() -> records.Example:
         source, instances, unknown = cells.read(channels)
-        if instances.min() < 0 or instances.max() > 65535:
-            raise DataError(f"{cells.key} ({cells.source}): instance numbers must lie between 0 and 65535")
+        instances = _in_16_bits(instances, f"{cells.key} ({cells.source})")
         mask = records.instance_targets(instances, targets)
         if unknown is not None:
             if unknown.shape != mask.shape:
@@ -138,13 +152,14 @@ def _maker(cells, targets: str, channels: int | None, options):
         weight = None
         if options.border_weights:
             parted = np.where(records.touching(instances), 0, instances) if targets == "ridge" else instances
-            weight = augment.border_weights(parted, options.w0, options.sigma, mask=mask)
+            weigh = augment.fiji_border_weights if options.border_weights == "fiji" else augment.border_weights
+            weight = weigh(parted, *_border_options(options), mask=mask)
             weight = np.minimum(weight, records.MAX_WEIGHT).astype(np.float32)
         return records.Example(
             key=cells.key,
             image=source.image,
             mask=mask,
-            instances=instances.astype(np.uint16),
+            instances=instances,
             weight=weight,
             image_bytes=source.data,
             image_format=source.format,
@@ -152,6 +167,20 @@ def _maker(cells, targets: str, channels: int | None, options):
         )
 
     return records.Deferred(cells.key, cells.files, make)
+
+
+def _in_16_bits(instances, label: str):
+    """Returns instance numbers as uint16; numbers that do not fit are replaced, all of that image, by 1, 2, ..."""
+    import numpy as np
+
+    if instances.min() < 0:
+        raise DataError(f"{label}: instance number {instances.min()}; expected 0 for background and cells from 1 on")
+    if instances.max() > 65535:
+        ids, places = np.unique(instances, return_inverse=True)
+        if len(ids) - (ids[0] == 0) > 65535:
+            raise DataError(f"{label}: {len(ids)} different instance numbers; expected at most 65535 cells in an image")
+        instances = places.reshape(instances.shape) + (ids[0] > 0)
+    return instances.astype(np.uint16)
 
 
 if __name__ == "__main__":

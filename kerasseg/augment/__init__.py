@@ -2,12 +2,12 @@
 
 A sample is a dictionary with "image" [H, W, C] and any of "mask", "weight" and "instances" [H, W]; they always move
 together. Each operation comes twice: with its parameters given (`rescale(sample, 1.5)`) and drawn at random from a
-seed (`random_rescale(sample, seed)`). All are TensorFlow ops for use in `tf.data`, except `border_weights`, which is
-NumPy and belongs into the conversion of a data set.
+seed (`random_rescale(sample, seed)`). All are TensorFlow ops for use in `tf.data`, except the border weights, which are
+NumPy and belong into the conversion of a data set.
 """
 
 from kerasseg.augment._blur import gaussian_blur, gaussian_blur_cv
-from kerasseg.augment._border_weights import border_weights
+from kerasseg.augment._border_weights import border_weights, fiji_border_weights
 from kerasseg.augment._colour import COLOUR_ORDERS, distort_colour, vary_grey
 from kerasseg.augment._colour_affine import ColourMap, apply_colour_map, apply_colour_map_cv, colour_map
 from kerasseg.augment._elastic import (
@@ -66,6 +66,7 @@ __all__ = [
     "cutout",
     "cutout_cv",
     "distort_colour",
+    "fiji_border_weights",
     "flip",
     "gaussian_blur",
     "gaussian_blur_cv",

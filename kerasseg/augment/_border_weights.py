@@ -1,4 +1,4 @@
-"""U-Net's weight map, which makes a network learn the narrow gaps between touching cells. NumPy, outside the graph."""
+"""U-Net's weight maps, which make a network learn the narrow gaps between touching cells. NumPy, outside the graph."""
 
 import numpy as np
 from scipy import ndimage
@@ -40,23 +40,79 @@ def border_weights(
     Reference: Ronneberger et al. 2015, arXiv:1505.04597, §3, eq. 2 (w0 10, sigma 5). The paper leaves w_c's
     normalisation open; a mean of 1 keeps the learning rate of an unweighted loss.
     """
+    instances, labels = _checked(instances, mask)
+    if w0 < 0 or not sigma > 0:
+        raise ValueError(f"expected w0 of at least 0 and sigma above 0, received {w0} and {sigma}")
+    weights = _balance(labels) + _border_term(instances, w0, sigma)
+    return np.where(labels == IGNORE_LABEL, 0, weights).astype(np.float32)
+
+
+def fiji_border_weights(
+    instances: np.ndarray,
+    w_b: float = 50,
+    sigma_b: float = 6,
+    *,
+    background: float = 0.1,
+    sigma_1: float = 10,
+    mask: np.ndarray | None = None,
+) -> np.ndarray:
+    """Returns the weight map of the U-Net authors' later Fiji plug-in.
+
+    A cell weighs 1. Background weighs b + (1 - b) exp(-d1² / (2 sigma_1²)) + w_b exp(-(d1 + d2)² / (2 sigma_b²)), so it
+    counts less the farther it lies from any cell, and more between two; see `border_weights` for d1 and d2, and for the
+    ridge between touching cells, which the plug-in makes as well. Classes are not balanced.
+
+    Args:
+        instances: Integers [H, W], 0 for background.
+        w_b: Height of the border term.
+        sigma_b: Its width, pixels.
+        background: b, what background far from every cell weighs, 0 to 1 (the plug-in's lambda).
+        sigma_1: How far cells reach into the background, pixels.
+        mask: Integers [H, W]; where it is 255 the weight is 0.
+
+    Returns:
+        float32 [H, W], at least 0.
+
+    Raises:
+        ValueError: Shapes disagree, a number is out of range.
+
+    Reference: lmb-freiburg/Unet-Segmentation, `TrainingSample.java` and, for the defaults, `ModelDefinition.java`.
+    """
+    instances, labels = _checked(instances, mask)
+    if w_b < 0 or not (sigma_b > 0 and sigma_1 > 0 and 0 <= background <= 1):
+        raise ValueError(
+            "expected w_b of at least 0, sigma_b and sigma_1 above 0 and background from 0 to 1, received "
+            f"{w_b}, {sigma_b}, {sigma_1} and {background}"
+        )
+    outside = instances == 0
+    weights = np.full(instances.shape, background, np.float32)
+    if not outside.all():
+        distance = cv2.distanceTransform(outside.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        weights += (1 - background) * np.exp(-(distance**2) / (2 * sigma_1**2))
+    weights = np.where(outside, weights + _border_term(instances, w_b, sigma_b), 1)
+    return np.where(labels == IGNORE_LABEL, 0, weights).astype(np.float32)
+
+
+def _checked(instances, mask):
+    """Returns instances and class ids as arrays; without a mask the classes are background and cell."""
     instances = np.asarray(instances)
     if instances.ndim != 2 or instances.dtype.kind not in "ui":
         raise ValueError(f"expected instances as integers [H, W], received {instances.dtype} {instances.shape}")
     if instances.size and instances.min() < 0:
         raise ValueError(f"expected instance ids of at least 0, received {instances.min()}; 0 is the background")
-    if w0 < 0 or not sigma > 0:
-        raise ValueError(f"expected w0 of at least 0 and sigma above 0, received {w0} and {sigma}")
     labels = (instances > 0).astype(np.uint8) if mask is None else np.asarray(mask)
     if labels.shape != instances.shape or labels.dtype.kind not in "ui":
         raise ValueError(
             f"expected a mask of integers {instances.shape}, as the instances, received {labels.dtype} {labels.shape}"
         )
-    reach = sigma * np.sqrt(2 * np.log(max(w0 / _NEGLIGIBLE, 1)))
+    return instances, labels
+
+
+def _border_term(instances, height, sigma):
+    """Returns float32 [H, W]: height exp(-(d1 + d2)² / (2 sigma²)), 0 where that is negligible."""
+    reach = sigma * np.sqrt(2 * np.log(max(height / _NEGLIGIBLE, 1)))
     nearest, second = _two_smallest_distances(instances, int(np.ceil(reach)))
-    border = w0 * np.exp(-((nearest + second) ** 2) / (2 * sigma**2))
-    weights = _balance(labels) + border
-    return np.where(labels == IGNORE_LABEL, 0, weights).astype(np.float32)
+    return height * np.exp(-((nearest + second) ** 2) / (2 * sigma**2))
 
 
 def _two_smallest_distances(instances, reach):
