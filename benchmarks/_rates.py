@@ -81,7 +81,8 @@ class _Meter:
 
 def _own_cpu_s() -> float:
     """Processor time of this process and of those that it started."""
-    total = sum(os.times()[:4])
+    times = os.times()
+    total = time.process_time() + times.children_user + times.children_system
     for children in Path("/proc/self/task").glob("*/children"):
         for pid in children.read_text().split():
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
