@@ -7,6 +7,7 @@ import check_data
 import cv2
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from kerasseg import records
@@ -109,6 +110,33 @@ def test_wrong_counts_and_shared_images_are_faults(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "val: the masks' label counts differ from those in dataset.json" in said
     assert "4 images are in both train and val, first image0" in said
+
+
+def test_boxes_that_are_not_those_of_the_instances_are_a_fault(tmp_path, capsys):
+    instances = np.kron(np.arange(4).reshape(2, 2), np.ones((6, 8))).astype(np.uint16)
+    image, mask = np.zeros((12, 16, 3), np.uint8), (instances > 0).astype(np.uint8)
+    made = [
+        records.Example(f"image{i}", image, mask, instances, proposals=np.zeros((0, 4), np.float32)) for i in (0, 1)
+    ]
+    records.write(tmp_path / "tiny", DatasetSpec("tiny", NAMES), {"train": made}, progress=False, num_shards=1)
+    check(tmp_path / "tiny")
+    assert "with instances and objects and proposals" in capsys.readouterr().out
+    (path,) = records.shard_paths(tmp_path / "tiny", "train")
+    stored = [tf.train.Example.FromString(record) for record in records.serialized_records(path)]
+    stored[0].features.feature["image/object/class/label"].int64_list.value[1] = 2
+    stored[1].features.feature["image/object/bbox/xmin"].float_list.value.pop()
+    stored[1].features.feature.pop("image/proposal/bbox/ymin")
+    for side in ("xmin", "ymax", "xmax"):
+        stored[1].features.feature.pop(f"image/proposal/bbox/{side}")
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for example in stored:
+            writer.write(example.SerializeToString())
+    with pytest.raises(DataError, match="3 faults"):
+        check(tmp_path / "tiny")
+    said = capsys.readouterr().out
+    assert "record 0: image0: the boxes or classes of its 3 objects are not those of its instances" in said
+    assert "record 1: image1: the boxes of its objects have not the same number of sides each" in said
+    assert "record 1: image1: proposals missing, against dataset.json" in said
 
 
 def test_no_data_set(tmp_path):

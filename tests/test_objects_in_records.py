@@ -1,14 +1,19 @@
 """Boxes of objects: against a loop over pixels, through records and graphs, on generated and on real images."""
 
+import xml.etree.ElementTree
+
+import convert_sbd
+import convert_voc
 import numpy as np
 import pytest
+import scipy.io
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from kerasseg import records
-from kerasseg.spec import DATASET_FILE, DataError, DatasetSpec
+from kerasseg import augment, records
+from kerasseg.spec import DATASET_FILE, VOC_CLASS_NAMES, DataError, DatasetSpec
 
 
 def by_loop(instances, mask):
@@ -149,3 +154,62 @@ def test_bad_proposals_do_not_enter(tmp_path, box, message):
         write(tmp_path / "tiny", [example("a", 0, proposals=boxes.astype(float))])
     with pytest.raises(DataError, match="all images of a data set must have the same"):
         write(tmp_path / "tiny", [example("a", 0), example("b", 1, proposals=boxes[:1])])
+
+
+def samples(folder, split):
+    for path in records.shard_paths(folder, split):
+        for record in tf.data.TFRecordDataset(str(path)):
+            sample = records.parse(record, channels=3, instances=True, objects=True)
+            yield {name: value.numpy() for name, value in sample.items()}
+
+
+def test_classes_of_sbd_objects_are_the_categories_of_its_files(real_data, tmp_path):
+    root = real_data / "sbd/benchmark_RELEASE/dataset"
+    convert_sbd.main(
+        ["--sbd", str(root), "--allow-missing", "--splits", "train,val", "--output", str(tmp_path / "out")]
+    )
+    total = 0
+    for split in DatasetSpec.load(tmp_path / "out").splits:
+        for sample in samples(tmp_path / "out", split):
+            file = root / "inst" / f"{sample['key'].decode()}.mat"
+            truth = scipy.io.loadmat(file, squeeze_me=True, struct_as_record=False)["GTinst"]
+            np.testing.assert_array_equal(sample["instances"], truth.Segmentation)
+            np.testing.assert_array_equal(sample["object_labels"], np.atleast_1d(truth.Categories))
+            total += len(sample["objects"])
+    assert total > 20
+
+
+def test_real_voc_objects_have_the_boxes_and_names_of_the_annotations(real_data, tmp_path):
+    root = real_data / "voc/VOCdevkit/VOC2012"
+    convert_voc.main(["--voc", str(root), "--instances", "--train-set", "train", "--output", str(tmp_path / "out")])
+    matched = 0
+    for split in ("train", "val"):
+        for sample in samples(tmp_path / "out", split):
+            boxes, labels = by_loop_of_numpy(sample["instances"], sample["mask"])
+            np.testing.assert_array_equal(sample["objects"], boxes)
+            np.testing.assert_array_equal(sample["object_labels"], labels)
+            path = root / "Annotations" / f"{sample['key'].decode()}.xml"
+            for drawn in xml.etree.ElementTree.parse(path).iterfind("object") if path.is_file() else ():
+                left, top, right, bottom = (
+                    int(float(drawn.find(f"bndbox/{side}").text)) for side in ("xmin", "ymin", "xmax", "ymax")
+                )
+                height, width = sample["mask"].shape
+                box = np.float32([[(top - 1) / height, (left - 1) / width, bottom / height, right / width]])
+                overlap = augment.iou(box, sample["objects"]).numpy()[0]
+                if overlap.max() > 0.7:
+                    matched += 1
+                    assert VOC_CLASS_NAMES[labels[overlap.argmax()]] == drawn.find("name").text
+    assert matched > 10
+
+
+def by_loop_of_numpy(instances, mask):
+    boxes, labels = [], []
+    for number in np.unique(instances[instances > 0]):
+        rows, columns = np.nonzero(instances == number)
+        seen = mask[rows, columns]
+        height, width = mask.shape
+        boxes.append(
+            [rows.min() / height, columns.min() / width, (rows.max() + 1) / height, (columns.max() + 1) / width]
+        )
+        labels.append(np.bincount(seen[seen != 255]).argmax())
+    return np.float32(boxes).reshape(-1, 4), labels

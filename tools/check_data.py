@@ -59,7 +59,8 @@ def main(arguments=None):
 
 
 def _extras(spec: DatasetSpec) -> str:
-    parts = [name for name, there in (("instances", spec.has_instances), ("weights", spec.has_weights)) if there]
+    kinds = ("instances", "objects", "weights", "proposals")
+    parts = [name for name in kinds if getattr(spec, f"has_{name}")]
     return "with " + " and ".join(parts) if parts else "no instances or weights"
 
 
@@ -111,7 +112,8 @@ class _Split:
             self.faults.append(f"{place}: {error}")
             return
         self.keys[example.key] += 1
-        self.faults += [f"{place}: {text}" for text in _faults_of(example, self.spec)]
+        texts = _faults_of(example, self.spec) + _object_faults(record, example, self.spec)
+        self.faults += [f"{place}: {text}" for text in texts]
         if example.mask is not None:
             self.counts.add(example.key, example.mask)
         if index in self._shown and example.mask is not None:
@@ -170,10 +172,30 @@ def _faults_of(example, spec: DatasetSpec) -> list[str]:
         if illegal:
             legal = f"0 to {spec.num_classes - 1} or {spec.ignore_label}"
             found.append(f"{example.key}: labels {illegal[:6]}; expected {legal}")
-    for name, expected in (("instances", spec.has_instances), ("weight", spec.has_weights)):
+    parts = {"instances": spec.has_instances, "weight": spec.has_weights, "proposals": spec.has_proposals}
+    for name, expected in parts.items():
         if (getattr(example, name) is not None) != expected:
             found.append(f"{example.key}: {name} {'missing' if expected else 'there'}, against dataset.json")
     return found
+
+
+def _object_faults(record: bytes, example, spec: DatasetSpec) -> list[str]:
+    """Returns whether the stored boxes and classes of objects are other than those of the instances."""
+    import tensorflow as tf
+
+    from kerasseg import records
+
+    if not spec.has_objects or example.instances is None or example.mask is None:
+        return []
+    try:
+        stored = records.parse_features(record, objects=True)
+    except tf.errors.InvalidArgumentError:
+        return [f"{example.key}: the boxes of its objects have not the same number of sides each"]
+    expected = records.object_boxes(example.instances, example.mask, spec.ignore_label)
+    found = [stored[name].numpy() for name in ("objects", "object_labels")]
+    if not all(map(np.array_equal, found, expected)):
+        return [f"{example.key}: the boxes or classes of its {len(expected[1])} objects are not those of its instances"]
+    return []
 
 
 def _shared_keys(keys: dict) -> list[str]:
