@@ -187,11 +187,43 @@ class DatasetSpec:
                 "tools/convert_*.py (one that was broken off goes on where it was when it is called again)"
             )
         try:
-            return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
-        except DataError:
-            raise
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            spec = cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
+            _check_types(spec)
+            return spec
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise DataError(f"{path} is damaged ({error}); convert the data set again with --overwrite") from error
+
+
+def _check_types(spec: DatasetSpec) -> None:
+    """Raises `ValueError` where a value that was read from `dataset.json` cannot be what `save` wrote."""
+
+    def is_count(*values) -> bool:
+        return all(type(value) is int and value >= 0 for value in values)
+
+    def are_texts(values) -> bool:
+        return isinstance(values, tuple) and all(isinstance(value, str) for value in values)
+
+    colours = [value for colour in spec.palette for value in colour]
+    good = {
+        "name": isinstance(spec.name, str),
+        "class_names": are_texts(spec.class_names),
+        "palette": all(len(c) == 3 for c in spec.palette) and is_count(*colours) and max(colours) <= 255,
+        "ignore_label": spec.ignore_label == IGNORE_LABEL,
+        "channels": is_count(spec.channels) and spec.channels > 0,
+        "bit_depth": spec.bit_depth in (8, 16, 32),
+        "notes": isinstance(spec.notes, dict),
+    }
+    for name, split in spec.splits.items():
+        per_class = (split.class_pixels, split.class_image_pixels)
+        good[f"splits of {name!r}"] = (
+            are_texts(split.files)
+            and is_count(split.num_examples, split.ignored_pixels)
+            and all(isinstance(counts, tuple) and is_count(*counts) for counts in per_class)
+            and all(len(counts) in (0, spec.num_classes) for counts in per_class)
+        )
+    wrong = [name for name, is_good in good.items() if not is_good]
+    if wrong:
+        raise ValueError(f"no legal value of {', '.join(wrong)}")
 
 
 def median_frequency_weights(spec: DatasetSpec, split: str = "train") -> np.ndarray:

@@ -1,6 +1,6 @@
 """Damages files at random and reads them, in a process of its own: what crashes or hangs takes no test with it.
 
-    PYTHONPATH=.:tools python tests/_damages.py FIRST LAST    damages of these numbers
+    PYTHONPATH=.:tools python tests/_damages.py FIRST LAST [KIND]    damages of these numbers
 
 Damage i is of the kind i modulo the number of kinds, and drawn from the seed i: each is repeated by its number.
 """
@@ -332,9 +332,9 @@ def _peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def main(first: int, last: int) -> None:
+def main(first: int, last: int, only: str = "") -> None:
     faulthandler.enable()
-    table = kinds()
+    table = {name: kind for name, kind in kinds().items() if name.startswith(only)}
     names, slowest = list(table), 0
     whole = {name: table[name].read(_named(kind)) for name, kind in table.items()}
     for number in range(first, last):
@@ -355,4 +355,4 @@ def _named(kind: Kind) -> Path:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))
+    main(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])

@@ -178,7 +178,7 @@ def test_files_that_are_none(voc, drawn, tmp_path):
     refused("other.csv has no proposals for any of the 3 images; expected names as '2007_000001', found 'a'",
             voc, tmp_path, tmp_path / "other.csv")  # fmt: skip
     (tmp_path / "broken.mat").write_bytes(b"MATLAB 5.0 MAT-file" * 20)
-    refused("broken.mat is damaged or no .mat file", voc, tmp_path, tmp_path / "broken.mat")
+    refused("broken.mat is damaged or cut short .no header", voc, tmp_path, tmp_path / "broken.mat")
     scipy.io.savemat(tmp_path / "lonely.mat", {"boxes": np.ones((3, 4))})
     refused("lonely.mat: expected two cell arrays of one length", voc, tmp_path, tmp_path / "lonely.mat")
     file = write_text(tmp_path / "boxes", drawn, "xyxy", 1)

@@ -74,6 +74,9 @@ def _numbers(rows, path: Path) -> np.ndarray:
     return _finite(values, path)
 
 
+_NOTHING = np.zeros((0, 4))
+
+
 def read_mat(path: Path) -> np.ndarray:
     """Returns the array `boxes` of a .mat file of one image."""
     return _box_array(_load_mat(path)["boxes"], path)
@@ -95,23 +98,22 @@ def read_mat_of_all(path: Path) -> dict[str, np.ndarray]:
 
 
 def _load_mat(path: Path) -> dict:
-    import scipy.io
+    from kerasseg.records import read_mat
 
-    try:
-        content = scipy.io.loadmat(path)
-    except NotImplementedError as error:
-        raise DataError(f"{path} is a MATLAB 7.3 file, which scipy does not read; save it with -v7 instead") from error
-    except Exception as error:
-        raise DataError(f"{path} is damaged or no .mat file ({error}); make it again") from error
+    content = read_mat(path)
     if "boxes" not in content:
-        found = ", ".join(name for name in content if not name.startswith("__")) or "nothing"
+        found = ", ".join(content) or "nothing"
         raise DataError(f"{path} holds no array `boxes`, but {found}; save the proposals under that name")
+    if not all(isinstance(content.get(name, _NOTHING), np.ndarray) for name in ("boxes", "images")):
+        raise DataError(f"{path}: `boxes` and `images` have to be arrays, or cell arrays, of full matrices")
     return content
 
 
 def _box_array(boxes, source) -> np.ndarray:
+    if not isinstance(boxes, np.ndarray):
+        raise DataError(f"{source}: `boxes` is no matrix; expected numbers [N, 4], or [N, 5] with scores")
     if boxes.size == 0:
-        return np.zeros((0, 4))
+        return _NOTHING
     if boxes.ndim != 2 or boxes.shape[1] not in (4, 5) or boxes.dtype.kind not in "iuf":
         raise DataError(
             f"{source}: `boxes` is {boxes.dtype} {boxes.shape}; expected numbers [N, 4], or [N, 5] with scores"

@@ -16,6 +16,7 @@ from kerasseg.records._frames import Frame, frames, scan
 from kerasseg.records._images import SUFFIXES, SourceImage, image_channels, read_image
 from kerasseg.records._journal import Deferred
 from kerasseg.records._masks import read_labels, read_mask, read_sbd, relabel
+from kerasseg.records._mat import read_mat
 from kerasseg.records._objects import object_boxes
 from kerasseg.records._parse import decode, decode_image, parse, parse_features
 from kerasseg.records._read import from_record, read, read_files, serialized_records, shard_paths
@@ -48,6 +49,7 @@ __all__ = [
     "read_image",
     "read_labels",
     "read_mask",
+    "read_mat",
     "read_pages",
     "read_sbd",
     "relabel",

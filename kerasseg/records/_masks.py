@@ -4,10 +4,10 @@ import io
 from collections.abc import Mapping
 
 import numpy as np
-import scipy.io
 from PIL import Image, UnidentifiedImageError
 
 from kerasseg.records._files import check_size, damaged, is_tiff, read_bytes
+from kerasseg.records._mat import read_mat
 from kerasseg.records._tiff import read_pages
 from kerasseg.spec import IGNORE_LABEL, DataError, voc_palette
 
@@ -87,18 +87,20 @@ def read_sbd(path, field: str = "GTcls") -> np.ndarray:
     Returns:
         uint8 [H, W] class ids, or uint16 [H, W] instance numbers.
     """
-    data = read_bytes(path)
-    try:
-        labels = scipy.io.loadmat(io.BytesIO(data), variable_names=[field])[field][0, 0]["Segmentation"]
-    except NotImplementedError as error:
-        raise DataError(f"{path} is a MATLAB 7.3 file, which scipy does not read; save it with -v7 instead") from error
-    except (KeyError, IndexError) as error:
-        raise DataError(f"{path} has no {field}.Segmentation; expected a file of the SBD data set") from error
-    except Exception as error:
-        raise damaged(path, error) from error
-    if labels.ndim != 2 or labels.dtype.kind not in "iuf" or labels.size == 0:
-        raise DataError(f"{path}: {field}.Segmentation is {labels.dtype} {labels.shape}; expected integers [H, W]")
-    return labels.astype(np.uint16 if field == "GTinst" else np.uint8)
+    content = read_mat(path).get(field)
+    labels = content.get("Segmentation") if isinstance(content, dict) else None
+    if labels is None:
+        raise DataError(f"{path} has no {field}.Segmentation; expected a file of the SBD data set")
+    if not isinstance(labels, np.ndarray) or labels.ndim != 2 or labels.dtype.kind not in "iuf" or labels.size == 0:
+        raise DataError(f"{path}: {field}.Segmentation is no array of numbers [H, W]; expected labels")
+    dtype = np.uint16 if field == "GTinst" else np.uint8
+    low, high = labels.min(), labels.max()
+    if not (low >= 0 and high <= np.iinfo(dtype).max and np.array_equal(labels, np.rint(labels))):
+        raise DataError(
+            f"{path}: {field}.Segmentation holds values from {low} to {high}; expected whole numbers from 0 to "
+            f"{np.iinfo(dtype).max}"
+        )
+    return labels.astype(dtype)
 
 
 def colour_table(colours) -> dict[int, int]:
