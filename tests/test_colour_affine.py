@@ -53,7 +53,7 @@ def step_by_step(image, order, brightness, saturation, hue, contrast):
 @pytest.mark.parametrize("order", range(4))
 def test_the_map_is_its_four_steps_in_every_order(order):
     image = picture()
-    colour_map = augment.colour_map(order, **SOME)
+    colour_map = augment.colour_map(**SOME)
     expected = np.clip(step_by_step(image, order, **SOME), 0, 255)
     assert np.abs(expected - image).mean() > 10
     np.testing.assert_allclose(augment.apply_colour_map(image, colour_map), expected, atol=2e-3)
@@ -65,7 +65,7 @@ def test_the_map_is_its_four_steps_in_every_order(order):
 @pytest.mark.parametrize(("brightness", "contrast"), [(0.1, 1.0), (-0.2, 1.0), (0.0, 0.5), (0.0, 1.5), (0.07, 0.8)])
 def test_brightness_and_contrast_are_tf_images(brightness, contrast):
     image = picture(low=90, high=160, dtype=np.float32)  # nothing comes near the ends of the range
-    ours = augment.apply_colour_map(image, augment.colour_map(0, brightness, 1.0, 0.0, contrast))
+    ours = augment.apply_colour_map(image, augment.colour_map(brightness, 1.0, 0.0, contrast))
     theirs = tf.image.adjust_contrast(tf.image.adjust_brightness(image, 255 * brightness), contrast)
     assert np.min(theirs) > 0
     assert np.max(theirs) < 255
@@ -77,19 +77,18 @@ def test_the_identity_leaves_every_pixel_untouched(dtype):
     image = picture(64, 64, dtype)
     if dtype == np.float32:
         image = np.random.default_rng(0).uniform(0, 255, image.shape).astype(np.float32)
-    for order in range(4):
-        identity = augment.colour_map(order, 0.0, 1.0, 0.0, 1.0)
-        np.testing.assert_array_equal(augment.apply_colour_map(image, identity), image)
-        mapped = augment.apply_colour_map_cv(image, *numbers(identity))
-        assert mapped.dtype == dtype
-        np.testing.assert_array_equal(mapped, image)
+    identity = augment.colour_map(0.0, 1.0, 0.0, 1.0)
+    np.testing.assert_array_equal(augment.apply_colour_map(image, identity), image)
+    mapped = augment.apply_colour_map_cv(image, *numbers(identity))
+    assert mapped.dtype == dtype
+    np.testing.assert_array_equal(mapped, image)
 
 
 def test_hue_and_saturation_keep_luma_and_grey():
     image = picture(low=100, high=150, dtype=np.float32)
     grey = np.broadcast_to(image[..., :1], image.shape)
     for hue, saturation in itertools.product((-0.5, -0.1, 0.3), (0.0, 0.6, 1.5)):
-        colour_map = augment.colour_map(0, 0.0, saturation, hue, 1.0)
+        colour_map = augment.colour_map(0.0, saturation, hue, 1.0)
         turned = augment.apply_colour_map(image, colour_map).numpy()
         np.testing.assert_allclose(turned @ LUMA, image @ LUMA, atol=1e-3)
         np.testing.assert_allclose(augment.apply_colour_map(grey, colour_map), grey, atol=1e-3)
@@ -98,24 +97,24 @@ def test_hue_and_saturation_keep_luma_and_grey():
 @pytest.mark.parametrize(("hue", "brightest"), [(1 / 3, 1), (-1 / 3, 2), (2 / 3, 2), (0.05, 0)])
 def test_hue_turns_the_way_of_tf_image(hue, brightest):
     red = np.array([[[160, 60, 60]]], np.float32)
-    ours = augment.apply_colour_map(red, augment.colour_map(0, 0.0, 1.0, hue, 1.0)).numpy()
+    ours = augment.apply_colour_map(red, augment.colour_map(0.0, 1.0, hue, 1.0)).numpy()
     theirs = tf.image.adjust_hue(red / 255, hue - round(hue)).numpy()
     assert ours.argmax() == theirs.argmax() == brightest
 
 
 def test_no_saturation_is_grey():
-    grey = augment.apply_colour_map(picture(), augment.colour_map(0, 0.0, 0.0, 0.0, 1.0)).numpy()
+    grey = augment.apply_colour_map(picture(), augment.colour_map(0.0, 0.0, 0.0, 1.0)).numpy()
     np.testing.assert_allclose(np.ptp(grey, axis=-1), 0, atol=1e-3)
 
 
 def test_a_batch_is_its_images_one_by_one():
     images = np.stack([picture(height=8, width=9), picture(height=8, width=9)[::-1], picture(8, 9) // 2])
     drawn = [tf.constant(values) for values in ([0.1, -0.1, 0.0], [0.5, 1.0, 1.5], [0.2, 0.0, -0.2], [1.0, 1.3, 0.6])]
-    batch_map = augment.colour_map(tf.constant([3, 0, 1]), *drawn)
+    batch_map = augment.colour_map(*drawn)
     assert [part.shape.as_list() for part in batch_map] == [[3, 3, 3], [3, 3, 3], [3, 3]]
     batch = augment.apply_colour_map(images, batch_map)
-    for i, order in enumerate((3, 0, 1)):
-        one = augment.colour_map(order, *(values[i] for values in drawn))
+    for i in range(3):
+        one = augment.colour_map(*(values[i] for values in drawn))
         np.testing.assert_allclose(batch[i], augment.apply_colour_map(images[i], one), atol=1e-4)
 
 
@@ -124,7 +123,7 @@ def test_both_forms_agree_within_a_level():
     rng = np.random.default_rng(2)
     for _ in range(20):
         draw = rng.uniform([-0.13, 0.5, -0.2, 0.5], [0.13, 1.5, 0.2, 1.5]).astype(np.float32)
-        colour_map = augment.colour_map(0, *draw)
+        colour_map = augment.colour_map(*draw)
         graph = augment.apply_colour_map(image, colour_map).numpy()
         array = augment.apply_colour_map_cv(image, *numbers(colour_map))
         assert array.dtype == np.uint8
@@ -134,10 +133,10 @@ def test_both_forms_agree_within_a_level():
 
 
 def test_sizes_may_be_unknown_in_the_graph():
-    @tf.function(input_signature=[tf.TensorSpec([None, None, 3], tf.uint8), tf.TensorSpec([], tf.int32)])
-    def distorted(image, order):
-        return augment.apply_colour_map(image, augment.colour_map(order, **SOME))
+    @tf.function(input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)])
+    def distorted(image):
+        return augment.apply_colour_map(image, augment.colour_map(**SOME))
 
     image = picture()
-    expected = augment.apply_colour_map(image, augment.colour_map(0, **SOME))
-    np.testing.assert_allclose(distorted(image, 2), expected, atol=1e-4)
+    expected = augment.apply_colour_map(image, augment.colour_map(**SOME))
+    np.testing.assert_allclose(distorted(image), expected, atol=1e-4)

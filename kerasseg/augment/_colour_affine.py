@@ -32,7 +32,7 @@ class ColourMap(NamedTuple):
     """float32 [..., 3], 0-255"""
 
 
-def colour_map(order, brightness, saturation, hue, contrast) -> ColourMap:
+def colour_map(brightness, saturation, hue, contrast) -> ColourMap:
     """Returns the map of the four adjustments that `distort_colour` makes, here linear in the pixel.
 
     Brightness and contrast are `tf.image`'s. Saturation scales the chroma in YIQ and hue turns it there, which keeps
@@ -40,10 +40,9 @@ def colour_map(order, brightness, saturation, hue, contrast) -> ColourMap:
     takes red towards green, a saturation of 0 leaves grey) and not in values.
 
     Linear steps commute: contrast is about the mean colour, which the other steps carry along, and brightness adds a
-    grey, which saturation and hue leave alone. So all four orders are one map, and it takes the image's own mean.
+    grey, which saturation and hue leave alone. So all of `COLOUR_ORDERS` are one map, which takes the image's own mean.
 
     Args:
-        order: Which of `COLOUR_ORDERS`, as for `distort_colour`; integers [...]. It makes no difference.
         brightness: float32 [...], added, on the scale 0-1.
         saturation: float32 [...], factor.
         hue: float32 [...], added, as a fraction of the circle, -1 to 1.
@@ -52,7 +51,6 @@ def colour_map(order, brightness, saturation, hue, contrast) -> ColourMap:
     Returns:
         The map, exactly the identity where the arguments are 0, 1, 0 and 1.
     """
-    del order
     brightness, saturation, hue, contrast = (
         tf.convert_to_tensor(value, tf.float32) for value in (brightness, saturation, hue, contrast)
     )
