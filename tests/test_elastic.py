@@ -115,7 +115,7 @@ def surrounded(array, far, border, fill):
 
 @pytest.mark.parametrize("border", augment.BORDERS)
 @pytest.mark.parametrize("size", [(13, 17), (1, 7), (6, 1), (1, 1), (2, 3)])
-@pytest.mark.parametrize("channels", [1, 3, 7])
+@pytest.mark.parametrize("channels", range(1, 8))
 def test_warp_is_scipys_in_an_array_with_its_surroundings(size, channels, border):
     far = 60
     fill = np.arange(channels) * 30 + 5
@@ -144,11 +144,11 @@ def test_halves_go_to_the_same_pixel_in_both_forms():
 
 
 def test_reading_every_pixel_at_its_place_changes_none():
-    for dtype in (np.uint8, np.uint16, np.int16, np.float32):
+    for dtype in (np.uint8, np.uint16, np.int16, np.int32, np.float32):
         image = pixels((31, 45), 3, dtype)
         here = np.stack(np.mgrid[:31, :45], -1)
         for border in augment.BORDERS:
-            for nearest in (False, True):
+            for nearest in (False, True) if dtype not in (np.int16, np.int32) else (True,):
                 graph, array = both(image, here, nearest, border, 9)
                 np.testing.assert_array_equal(graph, image)
                 np.testing.assert_array_equal(array, image)
@@ -192,7 +192,7 @@ def test_wrong_arguments_are_named():
             form(pixels((2, 2), 1), here, False, "wrap")
     with pytest.raises(ValueError, match="expected an array of uint8, .*float32, received int64"):
         augment.warp_cv(pixels((2, 2), 1, np.int64), here, True)
-    with pytest.raises(ValueError, match="expected an array of uint8, uint16, int16, float32, received int32"):
+    with pytest.raises(ValueError, match="expected an array of uint8, uint16, float32, received int32"):
         augment.warp_cv(pixels((2, 2), 1, np.int32), here)
 
 

@@ -11,8 +11,8 @@ BORDERS = ("fill", "mirror")
 _REMAP_CHANNELS = 4
 """As many as `cv2.remap` takes at once."""
 
-_REMAP_TYPES = {False: ("uint8", "uint16", "int16", "float32"), True: ("uint8", "uint16", "int16", "int32", "float32")}
-"""What `cv2.remap` can read, interpolated and nearest; int64 it would change silently."""
+_REMAP_TYPES = {False: ("uint8", "uint16", "float32"), True: ("uint8", "uint16", "int16", "int32", "float32")}
+"""What `cv2.remap` interpolates exactly, and what it copies; int64 it would change silently."""
 
 
 def warp(array: tf.Tensor, positions: tf.Tensor, nearest: bool = False, border: str = "mirror", fill=0.0) -> tf.Tensor:
@@ -63,7 +63,7 @@ def warp_cv(
     integers; OpenCV 4 interpolates at positions rounded to 1/32 pixel.
 
     Args:
-        array: [H, W, C], at least one pixel; uint8, uint16, int16, float32, and int32 where `nearest`.
+        array: [H, W, C], at least one pixel; uint8, uint16, float32, and where `nearest` also int16 and int32.
         positions: float32 [h, w, 2], as in `warp`.
         nearest: As in `warp`.
         border: As in `warp`.
@@ -83,9 +83,11 @@ def warp_cv(
     mode = cv2.BORDER_REFLECT_101 if border == "mirror" else cv2.BORDER_CONSTANT
     channels = array.shape[-1]
     fill = np.broadcast_to(np.asarray(fill, float), [channels]).tolist()
+    ends = list(range(0, channels, _REMAP_CHANNELS)) + [channels]
+    if channels % _REMAP_CHANNELS == 2:  # OpenCV 5 still rounds the positions for two channels, and only then
+        ends.insert(-1, channels - 1)
     parts = []
-    for first in range(0, channels, _REMAP_CHANNELS):
-        some = slice(first, first + _REMAP_CHANNELS)
+    for some in map(slice, ends[:-1], ends[1:]):
         part = np.ascontiguousarray(array[..., some])
         part = cv2.remap(part, x, y, interpolation, borderMode=mode, borderValue=fill[some])
         parts.append(part.reshape(*positions.shape[:2], -1))
