@@ -43,8 +43,10 @@ def border_weights(
     instances, labels = _checked(instances, mask)
     if w0 < 0 or not sigma > 0:
         raise ValueError(f"expected w0 of at least 0 and sigma above 0, received {w0} and {sigma}")
-    weights = _balance(labels) + _border_term(instances, w0, sigma)
-    return np.where(labels == IGNORE_LABEL, 0, weights).astype(np.float32)
+    weights = _border_term(instances, w0, sigma)
+    weights += _balance(labels)
+    weights[labels == IGNORE_LABEL] = 0
+    return weights
 
 
 def fiji_border_weights(
@@ -112,7 +114,13 @@ def _border_term(instances, height, sigma):
     """Returns float32 [H, W]: height exp(-(d1 + d2)² / (2 sigma²)), 0 where that is negligible."""
     reach = sigma * np.sqrt(2 * np.log(max(height / _NEGLIGIBLE, 1)))
     nearest, second = _two_smallest_distances(instances, int(np.ceil(reach)))
-    return height * np.exp(-((nearest + second) ** 2) / (2 * sigma**2))
+    # In place: new arrays of this size cost as much as what is computed.
+    term = np.add(nearest, second, out=nearest)
+    np.square(term, out=term)
+    term *= -1 / (2 * sigma**2)
+    np.exp(term, out=term)
+    term *= height
+    return term
 
 
 def _two_smallest_distances(instances, reach):
@@ -125,7 +133,7 @@ def _two_smallest_distances(instances, reach):
         if box is None:
             continue
         grown = tuple(slice(max(side.start - reach, 0), side.stop + reach) for side in box)
-        elsewhere = (instances[grown] != cell).astype(np.uint8)
+        elsewhere = (instances[grown] != cell).view(np.uint8)
         distance = cv2.distanceTransform(elsewhere, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
         near, next_near = nearest[grown], second[grown]
         np.minimum(next_near, np.maximum(near, distance), out=next_near)
@@ -140,4 +148,4 @@ def _balance(labels):
     shown = counts > 0
     weight = np.zeros(len(counts), np.float32)
     weight[shown] = counts.sum() / (shown.sum() * counts[shown])
-    return weight[labels]
+    return cv2.LUT(labels, weight) if labels.dtype == np.uint8 and labels.size else weight[labels]
