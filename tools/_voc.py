@@ -153,7 +153,7 @@ def maker(source: Source, name: str, instances: bool):
     objects_path = source.instances(name) if instances else None
 
     def make() -> records.Example:
-        image = records.read_image(image_path, channels=3)
+        image = records.read_image(image_path, channels=3, pixels=False)
         is_sbd = mask_path.suffix == ".mat"
         objects = None
         if objects_path:
@@ -163,13 +163,15 @@ def maker(source: Source, name: str, instances: bool):
                 else records.read_labels(objects_path).astype("uint16")
             )
             objects[objects == 255] = 0  # VOC's void, not an object; no VOC image has 255 of these
+        mask = records.SourceMask(records.read_sbd(mask_path)) if is_sbd else records.read_source_mask(mask_path)
         return records.Example(
             key=name,
             image=image.image,
-            mask=records.read_sbd(mask_path) if is_sbd else records.read_mask(mask_path),
+            mask=mask.mask,
             instances=objects,
             image_bytes=image.data,
             image_format=image.format,
+            mask_bytes=mask.data,
             source=f"{image_path}, {mask_path}",
         )
 

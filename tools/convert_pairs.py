@@ -155,13 +155,15 @@ def _maker(key: str, image_path: Path, mask_path: Path, mapping, colours, channe
     from kerasseg import records
 
     def make() -> records.Example:
-        image = records.read_image(image_path, channels)
+        image = records.read_image(image_path, channels, pixels=False)
+        mask = records.read_source_mask(mask_path, mapping=mapping, colours=colours)
         return records.Example(
             key=key,
             image=image.image,
-            mask=records.read_mask(mask_path, mapping=mapping, colours=colours),
+            mask=mask.mask,
             image_bytes=image.data,
             image_format=image.format,
+            mask_bytes=mask.data,
             source=f"{image_path}, {mask_path}",
         )
 

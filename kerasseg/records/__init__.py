@@ -15,7 +15,7 @@ from kerasseg.records._files import MAX_PIXELS
 from kerasseg.records._frames import Frame, frames, scan
 from kerasseg.records._images import SUFFIXES, SourceImage, image_channels, read_image
 from kerasseg.records._journal import Deferred
-from kerasseg.records._masks import read_labels, read_mask, read_sbd, relabel
+from kerasseg.records._masks import SourceMask, read_labels, read_mask, read_sbd, read_source_mask, relabel
 from kerasseg.records._mat import read_mat
 from kerasseg.records._objects import object_boxes
 from kerasseg.records._parse import decode, decode_image, parse, parse_features
@@ -34,6 +34,7 @@ __all__ = [
     "Example",
     "Frame",
     "SourceImage",
+    "SourceMask",
     "components",
     "decode",
     "decode_image",
@@ -52,6 +53,7 @@ __all__ = [
     "read_mat",
     "read_pages",
     "read_sbd",
+    "read_source_mask",
     "relabel",
     "scan",
     "serialized_records",

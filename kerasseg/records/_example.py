@@ -33,6 +33,7 @@ class Example:
             the image), in the order in which they were given.
         image_bytes: The source file (JPEG or PNG), stored untouched; `image` is what it decodes to.
         image_format: `"jpeg"` or `"png"`, with `image_bytes`.
+        mask_bytes: A grey PNG of 8 bits that decodes to `mask`, stored as it is. Default: one is made of `mask`.
         source: The files that it came from, for error messages.
     """
 
@@ -44,6 +45,7 @@ class Example:
     proposals: np.ndarray | None = None
     image_bytes: bytes | None = None
     image_format: str | None = None
+    mask_bytes: bytes | None = None
     source: str = ""
 
     @property
@@ -69,7 +71,7 @@ def encode(example: Example, ignore_label: int = IGNORE_LABEL) -> bytes:
         "image/channels": channels,
     }
     if example.mask is not None:
-        features["image/segmentation/class/encoded"] = _encode_map(example.mask)
+        features["image/segmentation/class/encoded"] = example.mask_bytes or _encode_map(example.mask)
         features["image/segmentation/class/format"] = b"png"
     if example.instances is not None:
         features["image/segmentation/instance/encoded"] = _encode_map(example.instances)
@@ -82,7 +84,7 @@ def encode(example: Example, ignore_label: int = IGNORE_LABEL) -> bytes:
     if example.proposals is not None:
         features |= _box_features("image/proposal/bbox", example.proposals)
     feature = {name: _feature(value) for name, value in features.items()}
-    return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
+    return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString(deterministic=True)
 
 
 def _box_features(prefix: str, boxes: np.ndarray) -> dict[str, np.ndarray]:

@@ -8,14 +8,16 @@ import tensorflow as tf
 from PIL import Image, UnidentifiedImageError
 
 from kerasseg.records._files import check_size, damaged, is_tiff, read_bytes
+from kerasseg.records._jpeg import decode_jpeg, read_frame
 from kerasseg.records._parse import decode_image
+from kerasseg.records._png import MAGIC as _PNG_MAGIC
+from kerasseg.records._png import read_chunks
 from kerasseg.records._tiff import read_tiff
 from kerasseg.spec import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".ppm", ".pgm")
 """Of files that count as images when a folder is listed."""
 
-_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 # PNG colour type: channels without alpha. Type 3, palette, decodes to its colours.
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 1, 6: 3}
 
@@ -34,7 +36,7 @@ class SourceImage(NamedTuple):
     format: str | None = None
 
 
-def read_image(path, channels: int | None = None) -> SourceImage:
+def read_image(path, channels: int | None = None, pixels: bool = True) -> SourceImage:
     """Reads an image file: JPEG, PNG, TIFF, or whatever Pillow knows.
 
     Orientation notes of cameras (EXIF) are not applied, as no reader of masks applies them.
@@ -43,15 +45,17 @@ def read_image(path, channels: int | None = None) -> SourceImage:
         path: The file.
         channels: C to give. Default: as in the file, without an alpha channel. Grey becomes 3 equal channels where 3
             are asked for; colour becomes grey (Rec. 601) where 1 is.
+        pixels: False: where a JPEG file can be stored as it is, `image` has the shape and type only, and no pixels
+            (all 0). The file is checked as well as with pixels, but faster.
 
     Raises:
         DataError: The file is missing, cut short, damaged, no image, or of another number of channels.
     """
     data = read_bytes(path)
     if data[:2] == b"\xff\xd8":
-        return _read_encoded(path, data, "jpeg", channels)
+        return _read_jpeg(path, data, channels, pixels)
     if data[:8] == _PNG_MAGIC:
-        return _read_encoded(path, data, "png", channels)
+        return _read_png(path, data, channels)
     array = read_tiff(path) if is_tiff(data) else _read_with_pillow(path, data)
     return SourceImage(_as_stored(_with_channels(array, channels, path), path))
 
@@ -71,35 +75,45 @@ def image_channels(path) -> int:
     return read_image(path).image.shape[2]
 
 
-def _read_encoded(path, data, form, channels) -> SourceImage:
-    native, bits, has_alpha = _header(path, data, form)
-    count = channels or native
-    # What the decoder itself turns into what is asked for can be stored as it is.
-    direct = count == native or (native, count) == (1, 3) or (has_alpha and count == native + 1)
+def _read_jpeg(path, data, channels, pixels) -> SourceImage:
     try:
-        if direct:
-            return SourceImage(decode_image(data, count, bits).numpy(), data, form)
-        array = decode_image(data, native, bits).numpy()
+        frame = read_frame(data)
+        check_size(path, frame.width, frame.height)
+        if frame.channels not in (1, 3) or frame.bits != 8:
+            return _read_with_tensorflow(path, data, "jpeg", 3, channels or 3, 8)  # four inks
+        if channels in (None, frame.channels) or (frame.channels, channels) == (1, 3):
+            return SourceImage(decode_jpeg(data, frame, channels or frame.channels, pixels), data, "jpeg")
+        return SourceImage(_with_channels(decode_jpeg(data, frame, frame.channels), channels, path))
+    except DataError:
+        raise
+    except ValueError as error:
+        raise damaged(path, error) from error
+
+
+def _read_png(path, data, channels) -> SourceImage:
+    try:
+        read_chunks(data)
+    except ValueError as error:
+        raise damaged(path, error) from error
+    if data[25] not in _PNG_CHANNELS:
+        raise damaged(path, "no PNG header")
+    check_size(path, int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big"))
+    native, bits, has_alpha = _PNG_CHANNELS[data[25]], 16 if data[24] == 16 else 8, data[25] in (4, 6)
+    # An alpha channel is stored where it is asked for.
+    decoded = native + 1 if has_alpha and channels == native + 1 else native
+    return _read_with_tensorflow(path, data, "png", decoded, channels or native, bits)
+
+
+def _read_with_tensorflow(path, data, form, native, channels, bits) -> SourceImage:
+    # What the decoder itself turns into what is asked for can be stored as it is.
+    direct = channels == native or (native, channels) == (1, 3)
+    try:
+        array = decode_image(data, channels if direct else native, bits).numpy()
     except tf.errors.OpError as error:
         raise DataError(
             f"{path} is damaged or cut short (it does not decode as {form.upper()}); fetch it again"
         ) from error
-    return SourceImage(_with_channels(array, count, path))
-
-
-def _header(path, data, form) -> tuple[int, int, bool]:
-    """Returns channels without alpha, bits per channel, and whether there is an alpha channel."""
-    if form == "png":
-        if len(data) < 33 or data[12:16] != b"IHDR" or data[25] not in _PNG_CHANNELS:
-            raise DataError(f"{path} is damaged or cut short (no PNG header); fetch it again")
-        check_size(path, int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big"))
-        return _PNG_CHANNELS[data[25]], 16 if data[24] == 16 else 8, data[25] in (4, 6)
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            check_size(path, *image.size)
-            return (1 if image.mode == "L" else 3), 8, False
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise damaged(path, error) from error
+    return SourceImage(array, data, form) if direct else SourceImage(_with_channels(array, channels, path))
 
 
 def _read_with_pillow(path, data) -> np.ndarray:

@@ -2,12 +2,16 @@
 
 import io
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from kerasseg._opencv import cv2
 from kerasseg.records._files import check_size, damaged, is_tiff, read_bytes
 from kerasseg.records._mat import read_mat
+from kerasseg.records._png import MAGIC as PNG_MAGIC
+from kerasseg.records._png import grey_form, read_chunks
 from kerasseg.records._tiff import read_pages
 from kerasseg.spec import IGNORE_LABEL, DataError, voc_palette
 
@@ -15,8 +19,25 @@ MAX_NAMED = 5
 """Colours or labels that an error names before it says "..."."""
 
 
+class SourceMask(NamedTuple):
+    """A mask file's class ids, and a PNG of them where none has to be packed.
+
+    Attributes:
+        mask: uint8 [H, W].
+        data: A grey PNG of 8 bits that holds `mask`, quick to decode; None where the file's own data is not that.
+    """
+
+    mask: np.ndarray
+    data: bytes | None = None
+
+
 def read_mask(path, *, mapping: Mapping[int, int] | None = None, colours=None) -> np.ndarray:
-    """Reads a mask as class ids, uint8 [H, W].
+    """Reads a mask as class ids, uint8 [H, W]: the `mask` of `read_source_mask`."""
+    return read_source_mask(path, mapping=mapping, colours=colours).mask
+
+
+def read_source_mask(path, *, mapping: Mapping[int, int] | None = None, colours=None) -> SourceMask:
+    """Reads a mask as class ids.
 
     Args:
         path: Palette PNG (the ids are its indices, whatever its colours), grey image of 1 to 16 bits, or a colour
@@ -30,21 +51,27 @@ def read_mask(path, *, mapping: Mapping[int, int] | None = None, colours=None) -
         DataError: The file is missing, damaged or no mask; it is coded in colours and no `colours` are given, or
             holds others; a label does not fit into 8 bits.
     """
-    labels = None if colours is None else _decode_colours(path, colours)
+    labels, data = (None, None) if colours is None else (_decode_colours(path, colours), None)
     if labels is None:
-        labels = read_labels(path)
+        labels, data = _labels_of(path, read_bytes(path))
     if mapping:
-        labels = relabel(labels, mapping)
+        labels, data = relabel(labels, mapping), None
+    if labels.dtype == np.uint8:
+        return SourceMask(labels, data)
     if labels.min() < 0 or labels.max() > 255:
         raise DataError(
             f"{path} holds labels from {labels.min()} to {labels.max()}; expected class ids within 0-254 and "
             f"{IGNORE_LABEL} (ignored). Are these instance numbers? Then use convert_cells.py; else map them (--map)"
         )
-    return labels.astype(np.uint8)
+    return SourceMask(labels.astype(np.uint8))
 
 
 def relabel(labels: np.ndarray, mapping: Mapping[int, int]) -> np.ndarray:
     """Returns `labels` with each label of `mapping` replaced, all at once."""
+    if labels.dtype == np.uint8 and all(0 <= new < 256 for new in mapping.values()):
+        table = np.arange(256, dtype=np.uint8)
+        table[[old for old in mapping if 0 <= old < 256]] = [new for old, new in mapping.items() if 0 <= old < 256]
+        return cv2.LUT(labels, table)
     result = labels.astype(np.int32)
     for old, new in mapping.items():
         result[labels == old] = new
@@ -57,7 +84,19 @@ def read_labels(path) -> np.ndarray:
     Raises:
         DataError: The file is missing, damaged, in colours, or has no whole numbers.
     """
-    data = read_bytes(path)
+    return _labels_of(path, read_bytes(path))[0]
+
+
+def _labels_of(path, data: bytes) -> tuple[np.ndarray, bytes | None]:
+    """Returns the labels, and a grey PNG of them if the file is nearly one."""
+    try:
+        grey = grey_form(data) if data.startswith(PNG_MAGIC) else None
+    except ValueError as error:
+        raise damaged(path, error) from error
+    return grey or (_decoded_labels(path, data), None)
+
+
+def _decoded_labels(path, data: bytes) -> np.ndarray:
     if is_tiff(data):
         labels = read_pages(path)
         if labels.shape[0] > 1:
@@ -149,9 +188,8 @@ def _indices(image: Image.Image) -> np.ndarray:
 def _with_pillow(path, data: bytes, function):
     """Returns `function` of the opened image; raises `DataError` where that cannot be read."""
     try:
-        if data[:4] == b"\x89PNG":
-            with Image.open(io.BytesIO(data)) as image:
-                image.verify()  # the checksums, which loading skips
+        if data.startswith(PNG_MAGIC):
+            read_chunks(data)  # the checksums, which loading skips
         with Image.open(io.BytesIO(data)) as image:
             check_size(path, *image.size)
             image.load()
