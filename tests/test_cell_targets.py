@@ -120,7 +120,16 @@ def brute_force(instances, mask, kind):
     return np.where(known, balance + 10 * np.exp(-((d[0] + d[1]) ** 2) / 50), 0)
 
 
-@pytest.mark.parametrize(("layout", "kind"), [(layout, "unet") for layout in LAYOUTS] + [("ctc", "fiji")])
+@pytest.mark.parametrize(
+    ("layout", "kind"),
+    [
+        pytest.param("isbi2012", "unet", marks=pytest.mark.slow),
+        ("ctc", "unet"),
+        ("dsb2018", "unet"),
+        ("pairs", "unet"),
+        ("ctc", "fiji"),
+    ],
+)
 def test_weights_of_real_cells(sources, tmp_path, layout, kind):
     """The stored weight is the formula's, of cells parted by the ridge, to the record's step of 1/1024."""
     chosen = tmp_path / "in"
