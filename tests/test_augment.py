@@ -191,8 +191,20 @@ RANDOM = {
     "rotate90": augment.random_rotate90,
     "colour": augment.random_colour,
     "grey": augment.random_grey,
-    **{name: lambda s, seed, name=name: getattr(presets, name)(s, seed, (17, 24)) for name in presets.__all__},
+    **{name: lambda s, seed, name=name: with_preset(name, s, seed, (17, 24)) for name in presets.__all__},
 }
+BOXES = {
+    "objects": tf.constant([[0.1, 0.2, 0.6, 0.7], [0.5, 0.5, 1.0, 1.0]]),
+    "object_labels": tf.constant([1, 2], tf.int64),
+    "proposals": tf.zeros([0, 4]),
+}
+
+
+def with_preset(name, given, seed, crop_size):
+    preset = getattr(presets, name)
+    if isinstance(preset, augment.Augmentation):
+        return augment.apply(preset, given | BOXES, seed, crop_size)
+    return preset(given, seed, crop_size)
 
 
 @pytest.mark.parametrize("name", RANDOM)
@@ -219,11 +231,12 @@ def test_draws_differ_from_seed_to_seed_and_maps_move_alike(name):
         assert result["image"].shape[:2] == mask.shape
         assert set(np.unique(mask)) <= set(np.unique(given["mask"])) | {255}
         moved = np.where(mask == 255, 0, mask + 1)
-        np.testing.assert_array_equal(result["weight"], moved)
-        np.testing.assert_array_equal(result["instances"], moved)
+        if name != "deconvnet_stage1":  # it keeps one class of the mask
+            np.testing.assert_array_equal(result["weight"], moved)
+            np.testing.assert_array_equal(result["instances"], moved)
         assert result["image"].min() >= 0
         assert result["image"].max() <= 255
-    if name != "none":
+    if name not in ("none", "segnet"):
         assert len({result["image"].tobytes() for result in results}) > 1
 
 
@@ -239,7 +252,7 @@ def test_an_image_that_is_its_mask_stays_so(seed, name):
         "deeplab_original": lambda s, d: augment.centre_crop(
             augment.random_rescale(s, d, sampling="legacy"), (32, 36), fill=0.0
         ),
-        "deeplab_paper": lambda s, d: presets.deeplab_paper(s, d, (32, 36)),
+        "deeplab_paper": lambda s, d: with_preset("deeplab_paper", s, d, (32, 36)),
         "cells": lambda s, d: augment.random_crop(augment.random_rotate90(s, d), d, (32, 36)),
     }.get(name, RANDOM.get(name))
     result = numpy(geometry(given, tf.constant([seed, 0], tf.int64)))
@@ -259,14 +272,14 @@ def _eroded(region, by):
 
 
 @few
-@given(st.integers(0, 2**31), st.sampled_from(presets.__all__))
+@given(st.integers(0, 2**31), st.sampled_from([name for name in presets.__all__ if name != "deconvnet_stage1"]))
 def test_augmentation_commutes_with_relabelling(seed, name):
     given, table = sample(20, 20), np.arange(256)
     table[:21] = np.random.default_rng(seed).permutation(21)
     relabelled = {**given, "mask": tf.constant(table[given["mask"].numpy()].astype(np.uint8))}
     draw = tf.constant([seed, 5], tf.int64)
-    after = getattr(presets, name)(given, draw, (16, 24))["mask"].numpy()
-    np.testing.assert_array_equal(table[after], getattr(presets, name)(relabelled, draw, (16, 24))["mask"].numpy())
+    after = with_preset(name, given, draw, (16, 24))["mask"].numpy()
+    np.testing.assert_array_equal(table[after], with_preset(name, relabelled, draw, (16, 24))["mask"].numpy())
 
 
 def test_draws_have_the_distributions_that_they_promise():

@@ -90,7 +90,7 @@ def distributed(data, policy, target):
 @pytest.mark.parametrize("preset", ["deeplab_original", "cells"])
 def test_a_service_gives_the_batches_that_are_made_here(services, data_dir, preset):
     def data():
-        return train_batches(data_dir, "train", 2, (16, 18), preset=preset, seed=5)
+        return train_batches(data_dir, "train", 2, (16, 18), preset=preset, seed=5, engine="tensorflow")
 
     here = taken(data(), 8)
     there = taken(distributed(data(), service.ShardingPolicy.OFF, services[0]), 8)
@@ -103,7 +103,7 @@ def test_two_workers_share_the_epochs_and_give_no_sample_twice(services, data_di
     """With the policy "dynamic" every epoch is one worker's; augmented anew, each sample of each epoch is unlike."""
 
     def data():
-        return train_batches(data_dir, "train", 1, 16, preset="cells", seed=5)
+        return train_batches(data_dir, "train", 1, 16, preset="cells", seed=5, engine="tensorflow")
 
     epochs = 6
     here = {image.tobytes(): i // IMAGES for i, (image, _) in enumerate(taken(data(), 3 * epochs * IMAGES))}

@@ -1,11 +1,19 @@
 """What happens to samples between the disk and the network.
 
 A sample is a dictionary with "image" [H, W, C] and any of "mask", "weight" and "instances" [H, W]; they always move
-together. Each operation comes twice: with its parameters given (`rescale(sample, 1.5)`) and drawn at random from a
-seed (`random_rescale(sample, seed)`). All are TensorFlow ops for use in `tf.data`, except the border weights, which are
-NumPy and belong into the conversion of a data set.
+together. There are two ways to vary one:
+
+`Augmentation` holds ranges. `draw_plan` draws a sample's parameters from them, once, and `render` (TensorFlow ops) or
+`render_cv` (OpenCV, several times as fast) carries the plan out: one resampling, one map of the colours. `apply` does
+both.
+
+The single operations, for functions of your own: most with their parameters given (`rescale(sample, 1.5)`) and drawn
+at random from a seed (`random_rescale(sample, seed)`), as TensorFlow ops; those that end in `_cv` are NumPy and OpenCV.
+
+The border weights are NumPy and belong into the conversion of a data set.
 """
 
+from kerasseg.augment._augmentation import Augmentation, ColourRange, Cutout, GreyRange, GridElastic, SimardElastic
 from kerasseg.augment._blur import gaussian_blur, gaussian_blur_cv
 from kerasseg.augment._border_weights import border_weights, fiji_border_weights
 from kerasseg.augment._colour import COLOUR_ORDERS, distort_colour, vary_grey
@@ -38,6 +46,7 @@ from kerasseg.augment._pixels import (
     window_values,
     window_values_cv,
 )
+from kerasseg.augment._plan import Plan, Warp, draw_plan
 from kerasseg.augment._random import (
     random_colour,
     random_crop,
@@ -46,16 +55,27 @@ from kerasseg.augment._random import (
     random_rescale,
     random_rotate90,
 )
+from kerasseg.augment._render import apply, render
+from kerasseg.augment._render_cv import render_cv
 from kerasseg.augment._warp import BORDERS, warp, warp_cv
 
 __all__ = [
+    "Augmentation",
     "BORDERS",
     "COLOUR_ORDERS",
     "CT_WINDOWS",
     "ColourMap",
+    "ColourRange",
+    "Cutout",
+    "GreyRange",
+    "GridElastic",
     "IMAGENET_MEAN",
     "MAP_FILL",
+    "Plan",
     "Sample",
+    "SimardElastic",
+    "Warp",
+    "apply",
     "apply_colour_map",
     "apply_colour_map_cv",
     "border_weights",
@@ -79,12 +99,15 @@ __all__ = [
     "keep_class",
     "mean_pixel",
     "object_window",
+    "draw_plan",
     "random_colour",
     "random_crop",
     "random_flip",
     "random_grey",
     "random_rescale",
     "random_rotate90",
+    "render",
+    "render_cv",
     "rescale",
     "resize",
     "rotate90",

@@ -54,34 +54,36 @@ def resize(sample: Sample, size, *, sampling: str = "half_pixel") -> Sample:
         op = tf.raw_ops.ResizeBilinear if name == "image" else tf.raw_ops.ResizeNearestNeighbor
         return op(images=array[tf.newaxis], size=size, align_corners=False, half_pixel_centers=half_pixel)[0]
 
-    return _each(sample, resized)
+    return each_map(sample, resized)
 
 
 def crop_or_pad(sample: Sample, size: tuple[int, int], top, left, *, fill: Fill = 0.0) -> Sample:
     """Cuts the window of `size` whose corner lies at (top, left); what it has beyond the sample is padding.
 
     Args:
-        size: (height, width), integers.
+        size: (height, width), integers, or int32 [2].
         top: Row of the sample where the window begins; negative: so many rows are padded above.
         left: Likewise.
         fill: The image's padding: one value, one per channel, or "mean": `IMAGENET_MEAN` for three channels, which
             the networks subtract, else the mean pixel of this image.
 
     Returns:
-        A sample with the static shape `size`; the image keeps its dtype (`fill` is rounded for integers).
+        A sample of `size`, its static shape where that is known; the image keeps its dtype (`fill` is rounded for
+        integers).
     """
-    height, width = size
+    height, width = tf.unstack(size) if tf.is_tensor(size) else size
+    static = [None, None] if tf.is_tensor(size) else [height, width]
     shape = tf.shape(sample["image"])
     rows, before_y, after_y = _window(top, height, shape[0])
     columns, before_x, after_x = _window(left, width, shape[1])
-    image_fill = _fill_pixel(fill, sample["image"])
+    image_fill = fill_pixel(fill, sample["image"])
 
     def cut(array, name):
         pixel = image_fill if name == "image" else tf.constant([MAP_FILL[name]], array.dtype)
         window = _extend(array[rows, columns], 1, before_x, after_x, pixel)
-        return tf.ensure_shape(_extend(window, 0, before_y, after_y, pixel), [height, width, array.shape[-1]])
+        return tf.ensure_shape(_extend(window, 0, before_y, after_y, pixel), [*static, array.shape[-1]])
 
-    return _each(sample, cut)
+    return each_map(sample, cut)
 
 
 def centre_crop(sample: Sample, size: tuple[int, int], *, fill: Fill = 0.0) -> Sample:
@@ -102,12 +104,12 @@ def flip(sample: Sample, left_right=False, up_down=False) -> Sample:
             array = tf.cond(tf.cast(wanted, tf.bool), lambda a=array, i=axis: tf.reverse(a, [i]), lambda a=array: a)
         return array
 
-    return _each(sample, flipped)
+    return each_map(sample, flipped)
 
 
 def rotate90(sample: Sample, turns) -> Sample:
     """Rotates a sample by `turns` quarter turns counter-clockwise; an odd number swaps height and width."""
-    return _each(sample, lambda array, name: tf.image.rot90(array, tf.cast(turns, tf.int32)))
+    return each_map(sample, lambda array, name: tf.image.rot90(array, tf.cast(turns, tf.int32)))
 
 
 def mean_pixel(image: tf.Tensor) -> tf.Tensor:
@@ -115,7 +117,7 @@ def mean_pixel(image: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(tf.cast(image, tf.float32), axis=[0, 1])
 
 
-def _each(sample: Sample, function: Callable[[tf.Tensor, str], tf.Tensor]) -> Sample:
+def each_map(sample: Sample, function: Callable[[tf.Tensor, str], tf.Tensor]) -> Sample:
     """Applies `function(array [H, W, C], name)` to the image and to every map that the sample has."""
     changed = dict(sample)
     changed["image"] = function(sample["image"], "image")
@@ -143,11 +145,12 @@ def _extend(array, axis, before, after, pixel):
     return tf.cond(before + after > 0, lambda: tf.concat([strip(before), array, strip(after)], axis), lambda: array)
 
 
-def _fill_pixel(fill, image):
-    if fill == "mean":
+def fill_pixel(fill: Fill, image: tf.Tensor) -> tf.Tensor:
+    """Returns what an image is padded with, [C] of its dtype. See `crop_or_pad`."""
+    if isinstance(fill, str) and fill == "mean":
         pixel = tf.constant(IMAGENET_MEAN) if image.shape[-1] == 3 else mean_pixel(image)
     elif isinstance(fill, str):
         raise ValueError(f'expected fill to be a number, one per channel, or "mean", received {fill!r}')
     else:
-        pixel = tf.constant(fill, tf.float32)
+        pixel = tf.broadcast_to(tf.cast(fill, tf.float32), [image.shape[-1]])
     return tf.cast(tf.round(pixel) if image.dtype.is_integer else pixel, image.dtype)

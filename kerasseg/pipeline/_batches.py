@@ -6,11 +6,14 @@ import numpy as np
 import tensorflow as tf
 
 from kerasseg import records
+from kerasseg.augment import Augmentation
 from kerasseg.pipeline import presets
+from kerasseg.pipeline._drawing import Wanted
+from kerasseg.pipeline._engines import batched, in_0_255, with_opencv, with_tensorflow
 from kerasseg.pipeline._shards import checked_shards
 from kerasseg.spec import DataError, DatasetSpec
 
-Preset = Callable[[dict, tf.Tensor, tuple[int, int]], dict]
+Preset = Augmentation | Callable[[dict, tf.Tensor, tuple[int, int]], dict]
 
 # Fixed, not "as many as there are cores": the order of the records depends on it.
 _FILES_AT_ONCE = 4
@@ -20,11 +23,14 @@ def train_batches(
     data_dir,
     split: str,
     batch_size: int,
-    crop_size: int | tuple[int, int],
+    crop_size: int | tuple[int, int] | None,
     preset: Preset | str = presets.deeplab_paper,
     seed: int | None = None,
     *,
     weights: bool = False,
+    instances: bool = False,
+    compact: bool = False,
+    engine: str | None = None,
     shuffle_block: int = 1000,
     first_step: int = 0,
     num_parallel: int = tf.data.AUTOTUNE,
@@ -42,10 +48,18 @@ def train_batches(
         data_dir: Folder of a converted data set.
         split: For instance "train".
         batch_size: B.
-        crop_size: Side of the square, or (height, width).
-        preset: How samples are augmented and cut: a function, or the name of one in `presets`.
+        crop_size: Side of the square, or (height, width). None: whole images, and where a batch has more than one,
+            all padded below and on the right to the largest (image 0, mask 255).
+        preset: How samples are augmented and cut: an `Augmentation`, a function of TensorFlow ops, or the name of one
+            in `presets`.
         seed: At least 0. None: another one each time.
         weights: Whether to give the weight maps, for losses that take weights for each pixel.
+        instances: Whether to give the instance ids.
+        compact: Whether image and mask come in uint8, the image rounded: a quarter of the bytes to write, and to send
+            to a GPU. Models take either.
+        engine: What carries an `Augmentation` out: "opencv", the fastest on a CPU, or "tensorflow", ops in the graph,
+            which other processes can run as well (tf.data service). The same parameters are drawn, and the pictures
+            are the same but for rounding. None: OpenCV where it can be; functions are TensorFlow's.
         shuffle_block: Records are read from all files in turn, in random order of the files, and shuffled among as
             many of their neighbours; so many are kept in memory, encoded.
         first_step: The batch to begin with, for a run that resumes. The records before it are not decoded.
@@ -56,34 +70,53 @@ def train_batches(
 
     Returns:
         Dataset of (image float32 [B, H, W, C] 0-255, mask int32 [B, H, W]), with `weights` (..., weight float32
-        [B, H, W]). Images of 16 bits are scaled to 0-255; raw float32 ones are as they are.
+        [B, H, W]), with `instances` (..., instances int32 [B, H, W]). Images of 16 bits are scaled to 0-255; raw
+        float32 ones are as they are.
 
     Raises:
-        DataError: The data set is missing or incomplete, a file is damaged, there are no weight maps.
+        DataError: The data set is missing or incomplete, a file is damaged, there are no weight maps, instances or
+            boxes that are asked for.
         ValueError: An argument is out of range.
     """
     spec = DatasetSpec.load(data_dir)
-    if weights and not spec.has_weights:
-        raise DataError(f"{data_dir} has no weight maps; convert it again with --border-weights")
-    size = _checked_size(crop_size)
     if batch_size < 1 or shuffle_block < 1 or first_step < 0:
         raise ValueError(
             "expected batch_size and shuffle_block of at least 1 and first_step of at least 0, "
             f"received {batch_size}, {shuffle_block} and {first_step}"
         )
-    augmented = _preset(preset)
-
-    def sample(seed, serialized):
-        drawn = augmented(_parsed(serialized, spec, weight=weights), seed, size)
-        elements = _image_and_mask(drawn)
-        return (*elements, drawn["weight"]) if weights else elements
-
+    wanted = Wanted(spec, _checked_size(crop_size), weights, instances, compact)
+    preset = _preset(preset)
+    _check_parts(data_dir, wanted, preset)
+    make = _engine(engine, preset, wanted)
     files = [str(path) for path in checked_shards(data_dir, split)]
     # Batches run across the ends of epochs.
     first_epoch, seen = divmod(first_step * batch_size, spec.split(split).num_examples)
     data = _shuffled_records(files, _base_seed(seed), shuffle_block, first_epoch).skip(seen)
-    data = data.map(sample, num_parallel_calls=num_parallel, deterministic=True)
-    return data.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+    return make(data, preset, wanted, batch_size, num_parallel).prefetch(tf.data.AUTOTUNE)
+
+
+def _check_parts(data_dir, wanted: Wanted, preset: Preset) -> None:
+    """Raises an error where the data set does not hold what is asked for."""
+    spec = wanted.spec
+    if wanted.weight and not spec.has_weights:
+        raise DataError(f"{data_dir} has no weight maps; convert it again with --border-weights")
+    if wanted.instances and not spec.has_instances:
+        raise DataError(f"{data_dir} has no instances; convert it again, VOC with --instances")
+    if isinstance(preset, Augmentation) and preset.needs_boxes:
+        if not spec.has_objects:
+            raise DataError(f"{data_dir} has no boxes of objects; convert it again, VOC with --instances")
+        if wanted.crop_size is None:
+            raise ValueError(f"crop={preset.crop!r} needs a crop_size, received None")
+
+
+def _engine(engine: str | None, preset: Preset, wanted: Wanted):
+    if engine not in (None, "opencv", "tensorflow"):
+        raise ValueError(f'expected engine "opencv", "tensorflow" or None, received {engine!r}')
+    if isinstance(preset, Augmentation):
+        return with_tensorflow if engine == "tensorflow" else with_opencv
+    if engine == "opencv":
+        raise ValueError("a preset that is a function of TensorFlow ops runs with the engine tensorflow only")
+    return batched
 
 
 def eval_images(data_dir, split: str, keys: bool = False) -> tf.data.Dataset:
@@ -103,8 +136,8 @@ def eval_images(data_dir, split: str, keys: bool = False) -> tf.data.Dataset:
     spec = DatasetSpec.load(data_dir)
 
     def sample(serialized):
-        parsed = _parsed(serialized, spec, weight=False)
-        elements = _image_and_mask(parsed)
+        parsed = records.parse(serialized, channels=spec.channels, bit_depth=spec.bit_depth)
+        elements = tf.cast(in_0_255(parsed["image"]), tf.float32), tf.cast(parsed["mask"], tf.int32)
         return (*elements, parsed["key"]) if keys else elements
 
     files = [str(path) for path in checked_shards(data_dir, split)]
@@ -154,19 +187,9 @@ def _base_seed(seed):
     return tf.constant([seed, 0], tf.int64)
 
 
-def _parsed(serialized, spec, weight):
-    """Returns the sample of a record, its image with the range 0-255: uint8 where it is, else float32."""
-    sample = records.parse(serialized, channels=spec.channels, bit_depth=spec.bit_depth, weight=weight)
-    if sample["image"].dtype == tf.uint16:
-        sample["image"] = tf.cast(sample["image"], tf.float32) / 257  # 65535 becomes 255
-    return sample
-
-
-def _image_and_mask(sample):
-    return tf.cast(sample["image"], tf.float32), tf.cast(sample["mask"], tf.int32)
-
-
 def _checked_size(crop_size):
+    if crop_size is None:
+        return None
     size = (crop_size, crop_size) if isinstance(crop_size, (int, np.integer)) else tuple(crop_size)
     if len(size) != 2 or min(size) < 1:
         raise ValueError(f"expected crop_size as one side or (height, width), at least 1, received {crop_size!r}")
@@ -174,8 +197,10 @@ def _checked_size(crop_size):
 
 
 def _preset(preset):
-    if callable(preset):
+    if callable(preset) or isinstance(preset, Augmentation):
         return preset
     if preset not in presets.__all__:
-        raise ValueError(f"expected a preset function or one of {', '.join(presets.__all__)}, received {preset!r}")
+        raise ValueError(
+            f"expected an Augmentation, a function or one of {', '.join(presets.__all__)}, received {preset!r}"
+        )
     return getattr(presets, preset)

@@ -10,6 +10,7 @@ original DeepLab-v3 project. `read_image`, `read_mask`, `read_labels`, `read_pag
 describes the format for other programs.
 """
 
+from kerasseg.records._decode_cv import decode_image_cv, decode_map_cv
 from kerasseg.records._example import MAX_WEIGHT, WEIGHT_SCALE, Example
 from kerasseg.records._files import MAX_PIXELS
 from kerasseg.records._frames import Frame, frames, scan
@@ -39,6 +40,8 @@ __all__ = [
     "decode",
     "decode_image",
     "frames",
+    "decode_image_cv",
+    "decode_map_cv",
     "from_record",
     "image_channels",
     "instance_targets",

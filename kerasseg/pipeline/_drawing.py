@@ -1,0 +1,60 @@
+"""From a record to what is to be done with it: its parts, still encoded, and its plan. TensorFlow graph ops."""
+
+import dataclasses
+
+import tensorflow as tf
+
+from kerasseg import augment, records
+from kerasseg.augment import Augmentation, Plan
+from kerasseg.spec import DatasetSpec
+
+STORED = {"image": "image/encoded", "mask": "image/segmentation/class/encoded"} | {
+    name: f"image/segmentation/{field}/encoded" for name, field in (("weight", "weight"), ("instances", "instance"))
+}
+"""Where a record keeps the parts of a sample."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """What the samples of a training run are made of.
+
+    Attributes:
+        spec: The data set.
+        crop_size: Height and width of the result; None: whole images.
+        weight: Whether the weight maps are wanted.
+        instances: Whether the instance ids are.
+        compact: Whether image and mask are wanted in uint8.
+    """
+
+    spec: DatasetSpec
+    crop_size: tuple[int, int] | None
+    weight: bool = False
+    instances: bool = False
+    compact: bool = False
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of a sample's entries, in the order of the batches' elements."""
+        optional = (("weight", self.weight), ("instances", self.instances))
+        return ("image", "mask", *(name for name, wanted in optional if wanted))
+
+    @property
+    def dtypes(self) -> dict[str, tf.DType]:
+        """Of the parts in a batch."""
+        image, mask = (tf.uint8, tf.uint8) if self.compact else (tf.float32, tf.int32)
+        return {"image": image, "mask": mask, "weight": tf.float32, "instances": tf.int32}
+
+
+def draw(
+    seed: tf.Tensor, serialized: tf.Tensor, augmentation: Augmentation, wanted: Wanted
+) -> tuple[dict[str, tf.Tensor], Plan]:
+    """Returns the features of a record and the plan that `seed` gives it."""
+    features = records.parse_features(
+        serialized, objects=augmentation.needs_boxes, proposals=augmentation.crop == "proposal"
+    )
+    size = tf.cast(tf.stack([features["image/height"], features["image/width"]]), tf.int32)
+    known = tf.debugging.assert_positive(size, "a record has no image/height and image/width")
+    with tf.control_dependencies([known] if known is not None else []):
+        size = tf.identity(size)
+    plan = augment.draw_plan(augmentation, seed, size, wanted.crop_size, wanted.spec.channels, features)
+    return features, plan

@@ -1,0 +1,207 @@
+"""The two ways in which plans are carried out: TensorFlow ops in the graph, or OpenCV outside of it."""
+
+import functools
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import tensorflow as tf
+
+from kerasseg import augment, records
+from kerasseg.augment import Augmentation, Plan
+from kerasseg.pipeline._drawing import STORED, Wanted, draw
+from kerasseg.spec import IGNORE_LABEL, DataError
+
+_PADDING = {"image": 0, "mask": IGNORE_LABEL, "weight": 0, "instances": 0}
+"""What fills up the smaller images of a batch of whole ones."""
+
+
+def with_tensorflow(data, augmentation: Augmentation, wanted: Wanted, batch_size: int, num_parallel: int):
+    """Returns the batches of a dataset of (seed, record), decoded and augmented by TensorFlow ops."""
+
+    def sample(seed, serialized):
+        features, plan = draw(seed, serialized, augmentation, wanted)
+        decoded = _decoded(features, wanted, plan.window)
+        return augment.render(decoded, plan, augmentation)
+
+    return _batched(data, sample, wanted, batch_size, num_parallel)
+
+
+def batched(data, preset, wanted: Wanted, batch_size: int, num_parallel: int):
+    """Returns the batches of a dataset of (seed, record), augmented by a function of TensorFlow ops."""
+
+    def sample(seed, serialized):
+        decoded = _decoded(records.parse_features(serialized), wanted)
+        if wanted.crop_size is None:
+            return preset(decoded, seed, tuple(tf.unstack(tf.shape(decoded["image"])[:2])))
+        return preset(decoded, seed, wanted.crop_size)
+
+    return _batched(data, sample, wanted, batch_size, num_parallel)
+
+
+def _decoded(features, wanted: Wanted, window=None):
+    spec = wanted.spec
+    options = {"weight": wanted.weight, "instances": wanted.instances, "window": window}
+    decoded = records.decode(features, channels=spec.channels, bit_depth=spec.bit_depth, **options)
+    return decoded | {"image": in_0_255(decoded["image"])}
+
+
+def _batched(data, sample, wanted: Wanted, batch_size: int, num_parallel: int):
+    """Returns batches of `sample(seed, record)`."""
+
+    def elements(seed, serialized):
+        made = sample(seed, serialized)
+        return tuple(_typed(made[name], wanted.dtypes[name], wanted.crop_size) for name in wanted.parts)
+
+    data = data.map(elements, num_parallel_calls=num_parallel, deterministic=True)
+    if wanted.crop_size is not None:
+        return data.batch(batch_size, drop_remainder=True)
+    padding = tuple(tf.constant(_PADDING[name], wanted.dtypes[name]) for name in wanted.parts)
+    return data.padded_batch(batch_size, padding_values=padding, drop_remainder=True)
+
+
+def in_0_255(image: tf.Tensor) -> tf.Tensor:
+    """Returns an image with the range 0-255: uint8 as it is, all else float32."""
+    return tf.cast(image, tf.float32) / 257 if image.dtype == tf.uint16 else image  # 65535 becomes 255
+
+
+def _typed(array, dtype, crop_size):
+    if dtype == tf.uint8 and array.dtype.is_floating:
+        array = tf.round(array)
+    array = tf.cast(array, dtype)
+    return array if crop_size is None else tf.ensure_shape(array, [*crop_size, *array.shape[2:]])
+
+
+def with_opencv(data, augmentation: Augmentation, wanted: Wanted, batch_size: int, num_parallel: int):
+    """Returns the batches of a dataset of (seed, record), decoded and augmented by OpenCV, a batch in each call."""
+    packing = _Packing(augmentation, wanted)
+
+    def drawn(seed, serialized):
+        features, plan = draw(seed, serialized, augmentation, wanted)
+        stored = {name: features[STORED[name]] for name in wanted.parts}
+        for name, raw in (("image", "image_raw"), ("mask", "annotation_raw")):
+            stored[name] = tf.where(tf.strings.length(features[raw]) > 0, features[raw], stored[name])
+        size = tf.stack([features["image/height"], features["image/width"]])
+        is_raw = tf.strings.length(features["image_raw"]) > 0
+        encoded = tuple(stored[name] for name in wanted.parts)
+        return encoded, size, is_raw, features["image/filename"], packing.flat(plan)
+
+    def batch(stored, size, is_raw, key, leaves):
+        def called(size, is_raw, key, *arrays):
+            encoded, leaves = arrays[: len(wanted.parts)], arrays[len(wanted.parts) :]
+            jobs = _Jobs(dict(zip(wanted.parts, encoded, strict=True)), size, is_raw, key, packing.plan(leaves))
+            return _render_batch(jobs, augmentation, wanted)
+
+        out = [wanted.dtypes[name] for name in wanted.parts]
+        arrays = tf.numpy_function(called, [size, is_raw, key, *stored, *leaves], out)
+        sides = wanted.crop_size or (None, None)
+        for array, name in zip(arrays, wanted.parts, strict=True):
+            array.set_shape([batch_size, *sides, *([wanted.spec.channels] if name == "image" else [])])
+        return tuple(arrays)
+
+    data = data.map(drawn, num_parallel_calls=num_parallel, deterministic=True)
+    return data.batch(batch_size, drop_remainder=True).map(batch, num_parallel_calls=2, deterministic=True)
+
+
+class _Packing:
+    """Takes a plan apart into its tensors and puts it together again from arrays."""
+
+    def __init__(self, augmentation: Augmentation, wanted: Wanted):
+        none = tf.zeros([0, 4])
+        boxes = {"objects": none, "object_labels": tf.zeros([0], tf.int64), "proposals": none}
+        size, seed = tf.constant([8, 8]), tf.constant([0, 0], tf.int64)
+        self._example = augment.draw_plan(augmentation, seed, size, wanted.crop_size, wanted.spec.channels, boxes)
+
+    def flat(self, plan: Plan) -> tuple[tf.Tensor, ...]:
+        return tuple(leaf for leaf in tf.nest.flatten(plan) if leaf is not None)
+
+    def plan(self, arrays) -> Plan:
+        rest = iter(arrays)
+        flat = [None if leaf is None else next(rest) for leaf in tf.nest.flatten(self._example)]
+        return tf.nest.pack_sequence_as(self._example, flat)
+
+
+class _Jobs:
+    """What a batch is made from: arrays with one entry for each sample."""
+
+    def __init__(self, encoded, size, is_raw, key, plan):
+        self.encoded, self.size, self.is_raw, self.key, self.plan = encoded, size, is_raw, key, plan
+
+    def __len__(self):
+        return len(self.key)
+
+
+def _render_batch(jobs: _Jobs, augmentation, wanted: Wanted) -> list[np.ndarray]:
+    """Decodes and augments the samples of a batch in threads, each into its place."""
+    plans = [_of_sample(jobs.plan, i) for i in range(len(jobs))]
+    shapes = [_shape(plan) for plan in plans]
+    height, width = np.max(shapes, axis=0)
+    into = {}
+    for name in wanted.parts:
+        shape = (len(jobs), height, width, *([wanted.spec.channels] if name == "image" else []))
+        into[name] = np.empty(shape, wanted.dtypes[name].as_numpy_dtype)
+        if any(other != shapes[0] for other in shapes):
+            into[name][...] = _PADDING[name]
+
+    def work(i):
+        try:
+            sample = _decoded_cv(jobs, i, wanted, plans[i].window)
+            rows, columns = shapes[i]
+            places = {name: array[i, :rows, :columns] for name, array in into.items()}
+            augment.render_cv(sample, plans[i], augmentation, places)
+        except DataError as error:
+            raise DataError(f"{jobs.key[i].decode(errors='replace')}: {error}") from error
+
+    list(_threads().map(work, range(len(jobs))))
+    return [into[name] for name in wanted.parts]
+
+
+def _shape(plan: Plan) -> tuple[int, int]:
+    height, width = plan.size.tolist()
+    return (width, height) if plan.turns is not None and plan.turns % 2 else (height, width)
+
+
+def _of_sample(plan, i):
+    """Returns a sample's plan out of that of a batch."""
+    if plan is None:
+        return None
+    return type(plan)(*(_of_sample(part, i) for part in plan)) if isinstance(plan, tuple) else plan[i]
+
+
+def _decoded_cv(jobs: _Jobs, i: int, wanted: Wanted, window) -> dict[str, np.ndarray]:
+    """Returns the arrays of a sample, cut to the window."""
+    spec, size = wanted.spec, tuple(jobs.size[i].tolist())
+    sample = {}
+    for name in wanted.parts:
+        encoded = jobs.encoded[name][i]
+        if name == "image":
+            array = _image(encoded, bool(jobs.is_raw[i]), spec, size)
+        elif jobs.is_raw[i] and name == "mask":
+            array = np.frombuffer(encoded, np.uint8).reshape(size)
+        elif encoded:
+            array = records.decode_map_cv(encoded, name)
+        else:
+            missing = {"mask": np.uint8(IGNORE_LABEL), "weight": np.float32(1), "instances": np.int32(0)}
+            array = np.full(size, missing[name])
+        if array.shape[:2] != size:
+            raise DataError(f"the {name} is {array.shape[:2]}, but the record says {size}")
+        top, left, height, width = window.tolist()
+        sample[name] = array[top : top + height, left : left + width]
+    return sample
+
+
+def _image(encoded: bytes, is_raw: bool, spec, size) -> np.ndarray:
+    """Returns uint8, or float32 0-255, [H, W, C]."""
+    if is_raw:
+        return np.frombuffer(encoded, np.uint8).reshape(*size, 3)
+    if spec.bit_depth == 32:
+        return np.frombuffer(encoded, "<f4").reshape(*size, spec.channels)
+    image = records.decode_image_cv(encoded, spec.channels, spec.bit_depth)
+    return image.astype(np.float32) / 257 if image.dtype == np.uint16 else image
+
+
+@functools.cache
+def _threads() -> ThreadPoolExecutor:
+    """The threads that decode and augment, one for each core; OpenCV releases Python's lock in them."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return ThreadPoolExecutor(cores or 1, thread_name_prefix="kerasseg-augment")
