@@ -1,6 +1,7 @@
 """The check of a data set: all faults in one report, suspicions by name, the table, the sheet."""
 
 import json
+import re
 
 import _data_faults
 import check_data
@@ -20,7 +21,8 @@ def write(directory, masks, *, class_names=NAMES, val=(), **values):
     rng = np.random.default_rng(0)
 
     def example(key, mask):
-        return records.Example(key, rng.integers(0, 256, (*mask.shape, 3)).astype(np.uint8), mask)
+        grey = mask.astype(int) * 67 % 200 + rng.integers(0, 50, mask.shape)
+        return records.Example(key, np.repeat(grey[..., None], 3, 2).astype(np.uint8), mask)
 
     splits = {"train": [example(f"image{i}", mask) for i, mask in enumerate(masks)]}
     if val:
@@ -176,7 +178,7 @@ def test_a_palette_decoded_as_colour():
     ids = np.array([[0, 1, 2, 15, 20]], np.uint8)
     greys = np.asarray(Image.fromarray(voc_palette()[ids]).convert("L"))
     counts = _data_faults.Counts()
-    counts.add("a", greys)
+    counts.add("a", greys, greys[..., None])
     texts = _data_faults.suspicions(DatasetSpec("voc", VOC_CLASS_NAMES), "train", counts)
     assert any("palette decoded as colour: the labels [38, 52, 75, 147] are the grey levels" in text for text in texts)
 
@@ -208,3 +210,154 @@ def test_in_a_process_of_its_own(tmp_path, run_tool):
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
     assert result.stderr.splitlines()[-1].startswith("error: ")
+
+
+# Real masks, as they are and with the mistakes that people make
+
+
+def grown(mask, factor):
+    return cv2.resize(mask, None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR)
+
+
+def greys_of(palette):
+    return np.rint(np.asarray(palette)[:, :3] @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)
+
+
+MISTAKES = {
+    "0/255 masks": lambda mask, names: np.where((mask > 0) & (mask != 255), 255, 0),
+    "palette decoded as colour": lambda mask, names: greys_of(voc_palette())[mask],
+    "labels shifted by one": lambda mask, names: mask + 1,
+    "labels shifted by one: 254 occurs": lambda mask, names: mask - 1,
+    "labels shifted by one, or a class too few": lambda mask, names: np.where(mask == 255, 255, mask + 1),
+    "labels shifted by one: class 0": lambda mask, names: np.where(mask >= len(names) - 1, 255, mask + 1),
+    "masks blurred by resizing": lambda mask, names: grown(mask, 1.5),
+    "masks that do not follow the edges": lambda mask, names: mask[:, ::-1],
+    "one class only": lambda mask, names: mask * 0,
+}
+OF_VOC = {
+    "void missing": lambda mask, names: np.where(mask == 255, 0, mask),
+    r"labels shifted by one: \d+ % of the pixels are ignored": lambda mask, names: np.where(
+        (mask == 0) | (mask == 255), 255, mask - 1
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def pairs(real_data):
+    """Images, masks and class names of two real data sets."""
+    voc, camvid = real_data / "voc/VOCdevkit/VOC2012", real_data / "camvid/CamVid"
+    names = [
+        "Sky",
+        "Building",
+        "Pole",
+        "Road",
+        "Pavement",
+        "Tree",
+        "SignSymbol",
+        "Fence",
+        "Car",
+        "Pedestrian",
+        "Bicyclist",
+    ]
+
+    def read(path):
+        return np.asarray(Image.open(path))
+
+    masks = sorted((voc / "SegmentationClass").glob("*.png"))
+    roads = sorted((camvid / "trainannot").glob("*.png"))[::12]
+    return {
+        "voc": ([(read(voc / f"JPEGImages/{p.stem}.jpg"), read(p)) for p in masks], VOC_CLASS_NAMES),
+        "camvid": ([(read(camvid / "train" / p.name), np.where(read(p) == 11, 255, read(p))) for p in roads], names),
+    }
+
+
+def suspicions_of(pairs, names, damage=None):
+    counts = _data_faults.Counts()
+    for i, (image, mask) in enumerate(pairs):
+        damaged = mask if damage is None else damage(mask.astype(np.uint8), names).astype(np.uint8)
+        if damaged.shape != mask.shape:
+            image = cv2.resize(image, damaged.shape[::-1])
+        counts.add(str(i), damaged, image)
+    return _data_faults.suspicions(DatasetSpec("real", tuple(names)), "train", counts)
+
+
+def test_nothing_is_suspected_of_real_masks(pairs):
+    assert {name: suspicions_of(*pair) for name, pair in pairs.items()} == {"voc": [], "camvid": []}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_each_mistake_is_named_on_real_masks(pairs, mistake):
+    for images_and_masks, names in pairs.values():
+        found = suspicions_of(images_and_masks, names, MISTAKES[mistake])
+        assert any(re.match(f"train: {mistake}", text) for text in found), found
+
+
+@pytest.mark.parametrize("mistake", OF_VOC)
+def test_each_mistake_that_only_voc_can_show_is_named(pairs, mistake):
+    found = suspicions_of(*pairs["voc"], OF_VOC[mistake])
+    assert any(re.match(f"train: {mistake}", text) for text in found), found
+
+
+def test_masks_of_other_images_and_shifted_ones_are_noticed(pairs):
+    for images_and_masks, names in pairs.values():
+        wide = [(image, mask) for image, mask in images_and_masks if image.shape[1] > image.shape[0]]
+        turned = [
+            (image, cv2.resize(mask.astype(np.uint8), image.shape[1::-1], interpolation=cv2.INTER_NEAREST))
+            for (image, _), (_, mask) in zip(wide, wide[3:] + wide[:3], strict=True)
+        ]
+        shifted = [(image, np.roll(mask, 12, 0)) for image, mask in wide]
+        for wrong in (turned, shifted):
+            assert any("masks that do not follow the edges" in text for text in suspicions_of(wrong, names))
+
+
+def test_instances_that_disagree_and_constant_masks():
+    image, counts = np.zeros((9, 9, 1), np.uint8), _data_faults.Counts()
+    mask = np.zeros((9, 9), np.uint8)
+    mask[2:5, 2:5] = 1
+    for i in range(3):
+        counts.add(f"good{i}", mask, image, mask.astype(np.uint16) * 7)
+    for i in range(4):
+        counts.add(f"plain{i}", mask * 0, image, np.zeros((9, 9), np.uint16))
+    counts.add("lost", mask, image, np.zeros((9, 9), np.uint16))
+    counts.add("elsewhere", mask, image, np.roll(mask, 4, 0).astype(np.uint16))
+    found = _data_faults.suspicions(DatasetSpec("a", ("background", "cell")), "train", counts)
+    assert len(found) == 1
+    assert "instances disagree with the mask in 2 images, first lost: most of the objects' pixels" in found[0]
+    counts.add("plain4", mask * 0, image)
+    counts.add("plain5", mask * 0 + 1, image)
+    found = _data_faults.suspicions(DatasetSpec("a", ("background", "cell", "rim")), "train", counts)
+    assert "constant masks: 6 hold one class only, first plain0" in found[0]
+
+
+def test_the_same_picture_in_train_and_val_and_the_report(tmp_path, capsys):
+    masks, rng = drawn(3), np.random.default_rng(0)
+    noise = rng.integers(0, 40, (3, *masks[0].shape))
+    images = [np.repeat((m * 60 + n)[..., None], 3, 2).astype(np.uint8) for m, n in zip(masks, noise, strict=True)]
+    examples = [records.Example(f"a{i}", images[i], masks[i]) for i in range(3)]
+    splits = {"train": examples, "val": [records.Example("b", images[1], masks[1])]}
+    records.write(tmp_path / "tiny", DatasetSpec("tiny", NAMES), splits, progress=False, num_shards=1)
+    check(tmp_path / "tiny", "--report", tmp_path / "report.json", "--pictures", 0)
+    assert "suspicion: 1 pictures are in both train and val under two names, first a1 and b" in capsys.readouterr().out
+    shard = records.shard_paths(tmp_path / "tiny", "train")[0]
+    damage(shard, 2)
+    with pytest.raises(DataError, match="1 faults"):
+        check(tmp_path / "tiny", "--report", tmp_path / "report.json", "--pictures", 0)
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert [(fault["file"], fault["record"]) for fault in report["faults"]] == [(str(shard), 2)]
+    assert report["splits"]["val"]["num_images"] == 1
+    assert report["splits"]["val"]["class_pixels"] == np.bincount(masks[1].ravel(), minlength=3).tolist()
+    assert len(report["suspicions"]) == 1
+
+
+def test_the_sheet_shows_instances_and_weights_where_there_are(tmp_path):
+    mask = drawn(1)[0]
+    example = records.Example("a", mask[..., None] * 9, mask, mask.astype(np.uint16), mask.astype(np.float32))
+    records.write(tmp_path / "tiny", DatasetSpec("tiny", NAMES, channels=1), {"train": [example]}, progress=False)
+    check(tmp_path / "tiny")
+    wide = np.asarray(Image.open(tmp_path / "tiny" / "contact_sheet.png"))
+    write(tmp_path / "plain", [mask])
+    check(tmp_path / "plain")
+    narrow = np.asarray(Image.open(tmp_path / "plain" / "contact_sheet.png"))
+    # Five columns of pictures instead of three; the legend may be wider than three.
+    columns = [(sheet[40:200] != 255).any(axis=(0, 2)).sum() // 250 for sheet in (wide, narrow)]
+    assert columns == [5, 3]

@@ -26,7 +26,7 @@ from kerasseg.spec import DataError, DatasetSpec
 
 ROOT = Path(__file__).resolve().parent.parent
 SLOWEST_S = 30
-"""No single file takes longer to read or to refuse, on a machine that does other things as well."""
+"""Seconds of computing that no single file may take."""
 
 
 def read_damaged(first, last, processes=1):

@@ -61,7 +61,7 @@ def write(options, spec, splits) -> None:
         made_with={**called, "version": __version__},
     )
     for name, split in spec.splits.items():
-        print(f"{name}: {split.num_examples} images, {_shares(spec.class_names, split)}")
+        print(f"{name}: {split.num_examples} images, {shares(spec.class_names, split)}")
         if split.ignored_pixels and not any(split.class_pixels[1:]):
             warn(
                 f"{name}: the masks hold only 0 and {spec.ignore_label}, which is ignored. If {spec.ignore_label} "
@@ -96,7 +96,8 @@ def lenient(read, otherwise):
     return function
 
 
-def _shares(class_names, split) -> str:
+def shares(class_names, split) -> str:
+    """Returns a line with the shares of the largest classes of a split and of what is ignored."""
     total = max(1, sum(split.class_pixels) + split.ignored_pixels)
     largest = np.argsort(split.class_pixels)[::-1][:4]
     parts = [f"{class_names[i]} {100 * split.class_pixels[i] / total:.1f} %" for i in largest if split.class_pixels[i]]

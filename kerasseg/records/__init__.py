@@ -13,7 +13,7 @@ describes the format for other programs.
 from kerasseg.records._decode_cv import decode_image_cv, decode_map_cv
 from kerasseg.records._example import MAX_WEIGHT, WEIGHT_SCALE, Example
 from kerasseg.records._files import MAX_PIXELS
-from kerasseg.records._frames import Frame, frames, scan
+from kerasseg.records._frames import Frame, frames, read_frame, scan
 from kerasseg.records._images import SUFFIXES, SourceImage, image_channels, read_image
 from kerasseg.records._journal import Deferred
 from kerasseg.records._masks import SourceMask, read_labels, read_mask, read_sbd, read_source_mask, relabel
@@ -50,6 +50,7 @@ __all__ = [
     "parse_features",
     "read",
     "read_files",
+    "read_frame",
     "read_image",
     "read_labels",
     "read_mask",

@@ -3,6 +3,7 @@
 A frame is the record's length (8 bytes, little-endian), a checksum of the length (4), the record, and its checksum (4).
 """
 
+import contextlib
 import mmap
 import tempfile
 from collections.abc import Iterator
@@ -73,6 +74,16 @@ def scan(path) -> Iterator[bytes | DataError]:
             except (tf.errors.DataLossError, tf.errors.OutOfRangeError):
                 yield _damaged()
                 done += 1
+
+
+def read_frame(path, frame: Frame) -> bytes:
+    """Returns the record of one frame of a file; raises `DataError` where it is damaged."""
+    with tempfile.TemporaryDirectory() as folder:
+        if frame.sound:
+            with contextlib.suppress(tf.errors.DataLossError, tf.errors.OutOfRangeError):
+                for record in tf.data.TFRecordDataset(str(_copy(path, [frame], folder))).as_numpy_iterator():
+                    return record
+    raise _damaged()
 
 
 def _damaged() -> DataError:

@@ -97,7 +97,9 @@ def from_record(serialized: bytes, channels: int | None = None, default_key: str
     for name in ("mask", "instances", "weight"):
         array = getattr(example, name)
         if array is not None and array.shape != example.image.shape[:2]:
-            raise DataError(f"{example.key}: {name} is {array.shape}, but the image {example.image.shape[:2]}")
+            (height, width), (rows, columns) = example.image.shape[:2], array.shape
+            swapped = ": width and height are swapped" if (rows, columns) == (width, height) else ""
+            raise DataError(f"{example.key}: {name} is {columns}x{rows}, but the image {width}x{height}{swapped}")
     return example
 
 
