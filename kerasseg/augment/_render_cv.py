@@ -129,6 +129,10 @@ def _write(region, plan: Plan, pixel, into: np.ndarray) -> None:
     """Writes the region where it lies and the padding around it."""
     top, left, height, width = plan.region.tolist()
     if (height, width) != into.shape[:2]:
-        into[:top], into[top + height :] = pixel, pixel
-        into[top : top + height, :left], into[top : top + height, left + width :] = pixel, pixel
+        # A row at a time: NumPy copies long runs ten times as fast as it repeats a pixel.
+        row = np.empty(into.shape[1:], into.dtype)
+        row[...] = pixel
+        into[:top], into[top + height :] = row, row
+        into[top : top + height, :left] = row[:left]
+        into[top : top + height, left + width :] = row[left + width :]
     into[top : top + height, left : left + width] = region
