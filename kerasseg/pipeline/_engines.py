@@ -15,6 +15,9 @@ from kerasseg.spec import IGNORE_LABEL, DataError
 _PADDING = {"image": 0, "mask": IGNORE_LABEL, "weight": 0, "instances": 0}
 """What fills up the smaller images of a batch of whole ones."""
 
+_ALIGNMENT = 64
+"""Bytes: where TensorFlow's tensors begin."""
+
 
 def with_tensorflow(data, augmentation: Augmentation, wanted: Wanted, batch_size: int, num_parallel: int):
     """Returns the batches of a dataset of (seed, record), decoded and augmented by TensorFlow ops."""
@@ -139,7 +142,7 @@ def _render_batch(jobs: _Jobs, augmentation, wanted: Wanted) -> list[np.ndarray]
     into = {}
     for name in wanted.parts:
         shape = (len(jobs), height, width, *([wanted.spec.channels] if name == "image" else []))
-        into[name] = np.empty(shape, wanted.dtypes[name].as_numpy_dtype)
+        into[name] = _aligned(shape, wanted.dtypes[name].as_numpy_dtype)
         if any(other != shapes[0] for other in shapes):
             into[name][...] = _PADDING[name]
 
@@ -154,6 +157,14 @@ def _render_batch(jobs: _Jobs, augmentation, wanted: Wanted) -> list[np.ndarray]
 
     list(_threads().map(work, range(len(jobs))))
     return [into[name] for name in wanted.parts]
+
+
+def _aligned(shape, dtype) -> np.ndarray:
+    """Returns an array that TensorFlow takes over; one that begins elsewhere, as NumPy's do, it would copy."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    memory = np.empty(size + _ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % _ALIGNMENT
+    return memory[start : start + size].view(dtype).reshape(shape)
 
 
 def _shape(plan: Plan) -> tuple[int, int]:
