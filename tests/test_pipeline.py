@@ -13,6 +13,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from kerasseg import augment, records
+from kerasseg.losses import CrossEntropy
 from kerasseg.pipeline import eval_images, naming_damage, presets, train_batches
 from kerasseg.spec import DataError, DatasetSpec
 
@@ -238,6 +239,18 @@ def test_fit_and_a_preset_of_ones_own(data_dir):
     data = train_batches(data_dir, "train", 2, (8, 9), preset=upper_left)
     history = model.fit(data, steps_per_epoch=2, epochs=2, shuffle=False, verbose=0)
     assert len(history.history["loss"]) == 2
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_models_learn_the_same_from_compact_batches(data_dir, engine):
+    def losses(compact):
+        keras.utils.set_random_seed(1)
+        model = keras.Sequential([keras.Input((None, None, 3)), keras.layers.Conv2D(3, 1)])
+        model.compile(keras.optimizers.SGD(1e-6), CrossEntropy())
+        data = train_batches(data_dir, "train", 2, 9, "cells", seed=1, engine=engine, compact=compact)
+        return model.fit(data, steps_per_epoch=2, epochs=2, shuffle=False, verbose=0).history["loss"]
+
+    np.testing.assert_allclose(losses(True), losses(False), rtol=1e-6 if engine == "opencv" else 1e-2)
 
 
 def test_automatic_sharding_deals_out_epochs(data_dir):

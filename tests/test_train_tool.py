@@ -109,9 +109,10 @@ def test_a_finished_run_says_so_again_and_other_options_are_refused(data, tmp_pa
 def test_batches_from_any_step_are_those_of_an_uninterrupted_run(data):
     """Seven images and batches of four: only every fourth epoch begins with a batch."""
     options = train._parser().parse_args([*TINY, *SHORT, "--data", str(data), "--output", "x"])
-    whole = list(train._batches(options, 0).take(16).as_numpy_iterator())
+    options.crop_size, described = (16, 16), spec.DatasetSpec.load(data)
+    whole = list(train._batches(options, described, 0).take(16).as_numpy_iterator())
     for step in (1, 6, 7, 8, 15):
-        later = next(train._batches(options, step).as_numpy_iterator())
+        later = next(train._batches(options, described, step).as_numpy_iterator())
         for ours, expected in zip(later, whole[step], strict=True):
             np.testing.assert_array_equal(ours, expected)
 
@@ -138,7 +139,7 @@ def test_starts_from_the_weights_of_another_model(data, tmp_path, capsys):
         (["--model", "vgg"], "--model vgg: expected one of "),
         (["--model-option", "width=3"], "--model-option width=3: expected NAME=VALUE with a name of "),
         (["--model-option", "padding=some"], "padding must be one of valid, same, got 'some'"),
-        (["--model-option", "padding=valid"], "--crop-size 16: height 16 is not legal here"),
+        (["--model-option", "padding=valid"], "--crop-size 16 16: height 16 is not legal here"),
         (["--preset", "wild"], "--preset wild: expected one of cells, "),
         (["--init", "weights.keras"], "--init: weights.keras does not exist"),
         (["--pixel-weights"], "no weight maps"),
@@ -160,3 +161,12 @@ def test_as_a_process(data, tmp_path, run_tool):
     )
     assert "best model:" in result.stdout
     assert "step 2/2" in result.stderr
+
+
+def test_crops_may_be_oblong_and_images_whole(data, tmp_path, capsys):
+    for number, sides in enumerate((["8", "16"], ["whole"])):
+        run(data, tmp_path / str(number), "--batch-size", 1, "--crop-size", *sides, "--steps", 4)
+        assert "step 4/4" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        run(data, tmp_path / "no", "--crop-size", 8, "whole")
+    assert "--crop-size: expected one side, height and width, or whole" in capsys.readouterr().err

@@ -12,6 +12,7 @@ import _cli
 # isort: split
 from pathlib import Path
 
+import _crops
 import numpy as np
 
 from kerasseg.spec import DataError, DatasetSpec
@@ -22,18 +23,15 @@ def main(arguments=None):
     parser.add_argument("--data", required=True, help="folder of a converted data set")
     parser.add_argument("--split", default="train", help="split to show")
     parser.add_argument("--preset", default="deeplab_paper", help="name of a function in kerasseg.pipeline.presets")
-    parser.add_argument(
-        "--crop-size", type=int, nargs="+", default=[256], metavar="N", help="side, or height and width"
-    )
+    _crops.add_option(parser, 256)
     parser.add_argument("--num-images", type=int, default=12, help="number of images")
     parser.add_argument("--columns", type=int, default=3, help="images side by side")
     parser.add_argument("--seed", type=int, default=0, help="the same seed shows the same images")
     parser.add_argument("--output", required=True, help="picture to write (.png)")
     options = parser.parse_args(arguments)
-    if len(options.crop_size) > 2:
-        parser.error(f"--crop-size: expected one side, or height and width, received {len(options.crop_size)} numbers")
-    if min(*options.crop_size, options.num_images, options.columns) < 1 or options.seed < 0:
-        parser.error("--crop-size, --num-images and --columns: expected at least 1; --seed: at least 0")
+    options.crop_size = _crops.size(parser, options)
+    if min(options.num_images, options.columns) < 1 or options.seed < 0:
+        parser.error("--num-images and --columns: expected at least 1; --seed: at least 0")
 
     from PIL import Image
 
@@ -54,8 +52,9 @@ def sheet(options) -> np.ndarray:
 
     spec = DatasetSpec.load(options.data)
     palette = spec.palette_256()
-    size = options.crop_size[0] if len(options.crop_size) == 1 else tuple(options.crop_size)
-    batches = pipeline.train_batches(options.data, options.split, 1, size, options.preset, seed=options.seed)
+    batches = pipeline.train_batches(
+        options.data, options.split, 1, options.crop_size, options.preset, seed=options.seed
+    )
     pictures, classes = [], set()
     with pipeline.naming_damage(options.data, options.split):
         for image, mask in batches.take(options.num_images).as_numpy_iterator():
@@ -64,7 +63,8 @@ def sheet(options) -> np.ndarray:
     wide = 2 * options.columns
     rows = [pictures[i : i + wide] for i in range(0, len(pictures), wide)]
     footer = postprocess.legend(spec.class_names, palette, classes=sorted(classes))
-    return postprocess.montage(rows, footer=footer, side=max(256, min(512, *options.crop_size)))
+    side = max(256, min(512, *(options.crop_size or (512,))))
+    return postprocess.montage(rows, footer=footer, side=side)
 
 
 if __name__ == "__main__":

@@ -18,11 +18,15 @@ import math
 import re
 from pathlib import Path
 
+import _crops
+
 from kerasseg.spec import DataError, DatasetSpec, median_frequency_weights
 
 
 def main(arguments=None):
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    options.crop_size = _crops.size(parser, options)
     spec = DatasetSpec.load(options.data)
     for split in (options.train_split, options.val_split):
         spec.split(split)
@@ -49,7 +53,7 @@ def main(arguments=None):
         with pipeline.naming_damage(options.data, options.train_split, options.val_split):
             state = training.fit(
                 model,
-                lambda step: _batches(options, step),
+                lambda step: _batches(options, spec, step),
                 run,
                 steps=options.steps,
                 validate_every=options.validate_every,
@@ -73,7 +77,7 @@ def _parser():
     add("--val-split", metavar="NAME", default="val", help="split to choose the best weights by")
     add("--steps", type=_positive_int, metavar="N", default=2000, help="batches to train on, in all")
     add("--batch-size", type=_positive_int, metavar="N", default=8, help="images in a batch, over all GPUs")
-    add("--crop-size", type=_positive_int, metavar="N", default=256, help="side of the training crops, pixels")
+    _crops.add_option(parser, 256)
     add("--preset", default="deeplab_paper", metavar="NAME", help="augmentation, of kerasseg.pipeline.presets")
     add("--learning-rate", type=_positive, metavar="RATE", default=0.01, help="at the first step")
     add("--schedule", choices=("poly", "cosine", "constant"), default="poly", help="of the learning rate")
@@ -124,10 +128,12 @@ def _model(options, spec):
         model = build(spec.num_classes, input_shape=(None, None, spec.channels), **arguments)
     except (TypeError, ValueError) as error:
         raise DataError(f"--model-option: {error}") from error
-    try:
-        model.compute_output_shape((options.batch_size, options.crop_size, options.crop_size, spec.channels))
-    except ValueError as error:
-        raise DataError(f"--crop-size {options.crop_size}: {error}") from error
+    if options.crop_size is not None:
+        height, width = options.crop_size
+        try:
+            model.compute_output_shape((options.batch_size, height, width, spec.channels))
+        except ValueError as error:
+            raise DataError(f"--crop-size {height} {width}: {error}") from error
     return model
 
 
@@ -160,7 +166,7 @@ def _loss(options, spec):
     return CrossEntropy(spec.ignore_label, weights)
 
 
-def _batches(options, step):
+def _batches(options, spec, step):
     """Returns the training batches from a step's on."""
     from kerasseg import pipeline
 
@@ -172,6 +178,8 @@ def _batches(options, step):
         options.preset,
         options.seed,
         weights=options.pixel_weights,
+        # Resampled pixels of 8 bits are rounded, or, where a function of TensorFlow ops makes them, left as they are.
+        compact=spec.bit_depth == 8 and options.preset != "deeplab_original",
         first_step=step,
     )
 
