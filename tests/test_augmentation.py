@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from kerasseg import augment
 from kerasseg.augment import Augmentation, ColourRange, Cutout, GreyRange, GridElastic, SimardElastic
-from kerasseg.augment import _plan as plans
+from kerasseg.augment import _draw as plans
 
 MIDDLE = dict.fromkeys(("rotation", "shift_y", "shift_x"), 0.5)
 """Numbers that draw no rotation and no shift."""

@@ -6,11 +6,12 @@ from kerasseg.augment._augmentation import Augmentation, SimardElastic
 from kerasseg.augment._blur import gaussian_blur
 from kerasseg.augment._colour import vary_grey
 from kerasseg.augment._colour_affine import apply_colour_map
+from kerasseg.augment._draw import draw_plan
 from kerasseg.augment._elastic import grid_displacement, simard_displacement
 from kerasseg.augment._geometry import MAP_FILL, Sample, crop_or_pad, each_map, fill_pixel, flip, resize, rotate90
 from kerasseg.augment._objects import keep_class
 from kerasseg.augment._pixels import cutout, gaussian_noise
-from kerasseg.augment._plan import Plan, draw_plan
+from kerasseg.augment._plan import Plan
 from kerasseg.augment._warp import warp
 
 
