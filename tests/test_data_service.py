@@ -116,3 +116,10 @@ def test_two_workers_share_the_epochs_and_give_no_sample_twice(services, data_di
     # All but the two that the workers are in the midst of: whole, or not begun.
     assert np.count_nonzero(counts % IMAGES) <= 2
     assert counts.sum() == epochs * IMAGES
+
+
+def test_opencv_is_refused_at_once(services, data_dir):
+    """Its Python cannot travel to a worker."""
+    data = train_batches(data_dir, "train", 2, 16, preset="cells", engine="opencv")
+    with pytest.raises(tf.errors.FailedPreconditionError, match="PyFunc is stateful"):
+        distributed(data, service.ShardingPolicy.OFF, services[0])

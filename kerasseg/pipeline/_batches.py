@@ -10,7 +10,7 @@ from kerasseg.augment import Augmentation
 from kerasseg.pipeline import presets
 from kerasseg.pipeline._drawing import Wanted
 from kerasseg.pipeline._engines import batched, in_0_255, with_opencv, with_tensorflow
-from kerasseg.pipeline._shards import checked_shards
+from kerasseg.pipeline._shards import checked_shards, share_of_worker
 from kerasseg.spec import DataError, DatasetSpec
 
 Preset = Augmentation | Callable[[dict, tf.Tensor, tuple[int, int]], dict]
@@ -34,6 +34,7 @@ def train_batches(
     shuffle_block: int = 1000,
     first_step: int = 0,
     num_parallel: int = tf.data.AUTOTUNE,
+    input_context: tf.distribute.InputContext | None = None,
 ) -> tf.data.Dataset:
     """Returns batches that go on for ever, shuffled anew and augmented anew in every epoch.
 
@@ -41,8 +42,20 @@ def train_batches(
     any number of threads and cores, whatever TensorFlow's global seed, and each time the dataset is iterated.
 
     Under `tf.distribute`, give the global batch size. In one process (`MirroredStrategy`) each batch is divided among
-    the replicas. With several workers tf.data's automatic sharding deals out whole epochs: worker i of n augments and
-    trains on the epochs i, i + n, ..., so that n workers need no n files.
+    the replicas. With several workers there are two ways. tf.data's automatic sharding deals out whole epochs: worker
+    i of n augments and trains on the epochs i, i + n, ..., so that n workers need no n files. To deal out files, each
+    worker reading a part of its own, every record once in its epoch:
+
+        strategy.distribute_datasets_from_function(lambda context: train_batches(..., input_context=context))
+
+    A tf.data service runs `engine="tensorflow"` only. With one worker and the policy OFF it gives the very batches that
+    are made here; with several, DYNAMIC deals out epochs. Its processes need the record files, not this package:
+
+        service = tf.data.experimental.service
+        dispatcher = service.DispatchServer(service.DispatcherConfig(port=5000))  # in one process
+        worker = service.WorkerServer(service.WorkerConfig(dispatcher_address="host:5000"))  # in each of the others
+        data = train_batches(..., engine="tensorflow")
+        data = data.apply(service.distribute(service.ShardingPolicy.DYNAMIC, "grpc://host:5000"))
 
     Args:
         data_dir: Folder of a converted data set.
@@ -64,6 +77,9 @@ def train_batches(
             many of their neighbours; so many are kept in memory, encoded.
         first_step: The batch to begin with, for a run that resumes. The records before it are not decoded.
         num_parallel: Samples decoded and augmented at the same time.
+        input_context: Which part of several workers' input to give: the files i, i + n, ... of the split for worker i
+            of n. Let the number of files be a multiple of n: workers whose files hold fewer records go through them
+            more often. `batch_size` and `first_step` stay the whole training's; a batch then is one replica's part.
 
     A byte that flipped in a record shows when the record is read, as an error of TensorFlow's that names no file:
     call `model.fit` within `naming_damage`, which finds file and record.
@@ -75,8 +91,8 @@ def train_batches(
 
     Raises:
         DataError: The data set is missing or incomplete, a file is damaged, there are no weight maps, instances or
-            boxes that are asked for.
-        ValueError: An argument is out of range.
+            boxes that are asked for, or fewer files than workers.
+        ValueError: An argument is out of range, or `batch_size` is no multiple of the number of replicas.
     """
     spec = DatasetSpec.load(data_dir)
     if batch_size < 1 or shuffle_block < 1 or first_step < 0:
@@ -88,10 +104,16 @@ def train_batches(
     preset = _preset(preset)
     _check_parts(data_dir, wanted, preset)
     make = _engine(engine, preset, wanted)
-    files = [str(path) for path in checked_shards(data_dir, split)]
+    shards, worker, taken = checked_shards(data_dir, split), 0, batch_size
+    if input_context is not None:
+        worker, workers = input_context.input_pipeline_id, input_context.num_input_pipelines
+        shards = share_of_worker(shards, worker, workers)
+        batch_size = input_context.get_per_replica_batch_size(batch_size)
+        taken = batch_size * input_context.num_replicas_in_sync // workers
     # Batches run across the ends of epochs.
-    first_epoch, seen = divmod(first_step * batch_size, spec.split(split).num_examples)
-    data = _shuffled_records(files, _base_seed(seed), shuffle_block, first_epoch).skip(seen)
+    first_epoch, seen = divmod(first_step * taken, sum(shards.values()))
+    data = _shuffled_records([str(path) for path in shards], _base_seed(seed, worker), shuffle_block, first_epoch)
+    data = data.skip(seen)
     return make(data, preset, wanted, batch_size, num_parallel).prefetch(tf.data.AUTOTUNE)
 
 
@@ -179,12 +201,12 @@ def _sample_seed(epoch_seed, place):
     return tf.random.experimental.stateless_fold_in(epoch_seed, -1 - place)
 
 
-def _base_seed(seed):
+def _base_seed(seed, worker):
     if seed is None:
         seed = np.random.default_rng().integers(2**31)
     elif seed < 0:
         raise ValueError(f"expected a seed of at least 0, received {seed}")
-    return tf.constant([seed, 0], tf.int64)
+    return tf.constant([seed, worker], tf.int64)
 
 
 def _checked_size(crop_size):

@@ -103,7 +103,11 @@ def with_opencv(data, augmentation: Augmentation, wanted: Wanted, batch_size: in
         return tuple(arrays)
 
     data = data.map(drawn, num_parallel_calls=num_parallel, deterministic=True)
-    return data.batch(batch_size, drop_remainder=True).map(batch, num_parallel_calls=2, deterministic=True)
+    data = data.batch(batch_size, drop_remainder=True).map(batch, num_parallel_calls=2, deterministic=True)
+    # A tf.data service then refuses it at once; without, its worker fails, for want of this process's Python.
+    options = tf.data.Options()
+    options.experimental_external_state_policy = tf.data.experimental.ExternalStatePolicy.FAIL
+    return data.with_options(options)
 
 
 class _Packing:

@@ -6,8 +6,8 @@ from kerasseg import records
 from kerasseg.spec import DataError, DatasetSpec
 
 
-def checked_shards(data_dir, split: str) -> list[Path]:
-    """Returns the record files of a split, in order.
+def checked_shards(data_dir, split: str) -> dict[Path, int]:
+    """Returns the record files of a split, in order, each with its number of records.
 
     Only the frames are walked, not the records read: a file that was cut off or replaced shows at once; a byte that
     flipped shows when TensorFlow compares the record's checksum, in training.
@@ -17,13 +17,28 @@ def checked_shards(data_dir, split: str) -> list[Path]:
     """
     paths = records.shard_paths(data_dir, split)
     expected = DatasetSpec.load(data_dir).split(split).num_examples
-    found = sum(_count_records(path) for path in paths)
+    counts = {path: _count_records(path) for path in paths}
+    found = sum(counts.values())
     if found != expected or not found:
         raise DataError(
             f"{data_dir}: split {split!r} holds {found} records, expected {expected or 'at least 1'} as dataset.json "
             "says; convert the data set again with --overwrite"
         )
-    return paths
+    return counts
+
+
+def share_of_worker(shards: dict[Path, int], index: int, workers: int) -> dict[Path, int]:
+    """Returns the files of worker `index` of `workers`: every so many, so that each file is one worker's.
+
+    Raises:
+        DataError: There are fewer files than workers.
+    """
+    if len(shards) < workers:
+        raise DataError(
+            f"{next(iter(shards)).parent}: {len(shards)} record files cannot be shared out among {workers} workers; "
+            f"convert the data set again with --num-shards {workers} --overwrite, or a multiple of it"
+        )
+    return dict(list(shards.items())[index::workers])
 
 
 def _count_records(path: Path) -> int:
