@@ -98,6 +98,7 @@ class DatasetSpec:
         ignore_label: The mask value that counts nowhere.
         channels: Channels of the images.
         bit_depth: 8 or 16 (bits per channel of the stored images), or 32 for raw float32.
+        value_range: The values of 16-bit images that become 0 and 255, see `to_255`. None: 0 and 65535.
         splits: Split name to `SplitSpec`.
         has_instances: Whether the records hold instance ids.
         has_weights: Whether the records hold weight maps.
@@ -112,6 +113,7 @@ class DatasetSpec:
     ignore_label: int = IGNORE_LABEL
     channels: int = 3
     bit_depth: int = 8
+    value_range: tuple[float, float] | None = None
     splits: dict[str, SplitSpec] = dataclasses.field(default_factory=dict)
     has_instances: bool = False
     has_weights: bool = False
@@ -132,6 +134,12 @@ class DatasetSpec:
             object.__setattr__(self, "palette", tuple(tuple(int(v) for v in c) for c in colours))
         if len(self.palette) != self.num_classes:
             raise DataError(f"data set {self.name!r}: {len(self.palette)} colours for {self.num_classes} classes")
+
+        if self.value_range is not None and not (self.bit_depth == 16 and _is_range(self.value_range)):
+            raise DataError(
+                f"data set {self.name!r}: value_range {self.value_range} with {self.bit_depth} bits; expected two "
+                "values within 0-65535, the lower first, and images of 16 bits"
+            )
 
     @property
     def num_classes(self) -> int:
@@ -161,6 +169,8 @@ class DatasetSpec:
         values = {key: value for key, value in values.items() if key != "format"}
         values["class_names"] = tuple(values["class_names"])
         values["palette"] = tuple(tuple(colour) for colour in values["palette"])
+        if values.get("value_range") is not None:
+            values["value_range"] = tuple(values["value_range"])
         values["splits"] = {
             name: SplitSpec(**{key: tuple(v) if isinstance(v, list) else v for key, v in split.items()})
             for name, split in values["splits"].items()
@@ -224,6 +234,24 @@ def _check_types(spec: DatasetSpec) -> None:
     wrong = [name for name, is_good in good.items() if not is_good]
     if wrong:
         raise ValueError(f"no legal value of {', '.join(wrong)}")
+
+
+def _is_range(values) -> bool:
+    return len(values) == 2 and 0 <= values[0] < values[1] <= 65535
+
+
+def to_255(image, value_range: tuple[float, float] | None = None, clip=np.clip):
+    """Returns 16-bit values as 0-255.
+
+    Args:
+        image: Values 0-65535 as float32: an array, or a tensor with a `clip` for tensors (`tf.clip_by_value`).
+        value_range: What becomes 0 and 255, in a straight line; what lies outside is cut off. None: 0 and 65535.
+        clip: Called with values, minimum and maximum.
+    """
+    if value_range is None:
+        return image / 257
+    low, high = value_range
+    return clip((image - low) / ((high - low) / 255), 0.0, 255.0)
 
 
 def median_frequency_weights(spec: DatasetSpec, split: str = "train") -> np.ndarray:

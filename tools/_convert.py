@@ -28,6 +28,43 @@ def add_output_options(parser) -> None:
     parser.add_argument("--workers", type=positive, help="threads that read and encode (default: one for each core)")
 
 
+def add_scaling_options(parser) -> None:
+    """Adds the options of converters whose images may have 16 bits."""
+    parser.add_argument(
+        "--scaling",
+        choices=("full", "percentile"),
+        default="full",
+        help="what becomes 0-255 when 16-bit images are read: all of 0-65535, or the range between two percentiles of "
+        "the training images; the pixels are stored as they are, the range in dataset.json",
+    )
+    parser.add_argument("--percentiles", type=percentiles, default="0.1,99.9", help="of --scaling percentile: LOW,HIGH")
+
+
+def percentiles(text: str) -> tuple[float, float]:
+    """An option's two percentiles, the lower first."""
+    low, high = map(float, text.split(","))
+    if not 0 <= low < high <= 100:
+        raise ValueError(text)
+    return low, high
+
+
+def scaling_notes(options, bit_depth: int, channels: int) -> dict:
+    """Returns what the notes of a data set say of its scaling.
+
+    Raises:
+        DataError: Percentiles are asked for, but the images are not stored with 16 bits.
+    """
+    if options.scaling == "full":
+        return {"scaling": "full"} if bit_depth == 16 else {}
+    if bit_depth != 16:
+        stored = "as floating point" if bit_depth == 32 else f"with {bit_depth} bits"
+        raise DataError(
+            f"--scaling percentile is for images of 16 bits and 1 to 4 channels; these have {channels} and are stored "
+            f"{stored}: leave the option out"
+        )
+    return {"scaling": "percentile", "percentiles": list(options.percentiles)}
+
+
 def positive(text: str) -> int:
     """An option's integer of at least 1."""
     value = int(text)
@@ -59,7 +96,11 @@ def write(options, spec, splits) -> None:
         overwrite=options.overwrite,
         workers=options.workers,
         made_with={**called, "version": __version__},
+        percentiles=options.percentiles if getattr(options, "scaling", "full") == "percentile" else None,
     )
+    if spec.value_range:
+        low, high = spec.value_range
+        print(f"16-bit values {low:g} to {high:g} become 0 to 255, what lies outside is cut off")
     for name, split in spec.splits.items():
         print(f"{name}: {split.num_examples} images, {shares(spec.class_names, split)}")
         if split.ignored_pixels and not any(split.class_pixels[1:]):

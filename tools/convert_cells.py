@@ -56,7 +56,8 @@ def main(arguments=None):
     )
     parser.add_argument("--val-sequences", help="ctc: keep these films for validation instead (02 or 02,03)")
     parser.add_argument("--seed", type=int, default=0, help="of the split")
-    parser.add_argument("--channels", type=int, choices=(1, 2, 3, 4), help="to store (default: as found; DSB 2018: 3)")
+    parser.add_argument("--channels", type=_convert.positive, help="to store (default: as found; DSB 2018: 3)")
+    _convert.add_scaling_options(parser)
     parser.add_argument("--annotations", choices=("both", "gt", "st"), default="both", help="ctc: gold, silver truth")
     parser.add_argument("--partial", choices=("ignore", "background"), default="ignore", help="ctc: what is unlabelled")
     options = parser.parse_args(arguments)
@@ -70,12 +71,13 @@ def main(arguments=None):
     targets = options.targets or ("semantic" if options.layout == "isbi2012" else "ridge")
     channels = options.channels or (3 if options.layout == "dsb2018" else None)  # it mixes grey and colour
     first = _convert.first_readable(images, lambda image: image.read(channels)[0].image)
+    bit_depth = {"uint8": 8, "uint16": 16, "float32": 32}[first.dtype.name]
     spec = DatasetSpec(
         name=_convert.name_of(options.output),
         class_names=_class_names(options.layout, targets),
         channels=first.shape[2],
-        bit_depth={"uint8": 8, "uint16": 16, "float32": 32}[first.dtype.name],
-        notes=_notes(options, targets),
+        bit_depth=bit_depth,
+        notes=_notes(options, targets) | _convert.scaling_notes(options, bit_depth, first.shape[2]),
     )
     splits = {
         name: [_maker(image, targets, channels, options) for image in part]

@@ -34,9 +34,8 @@ def main(arguments=None):
     parser.add_argument("--ignore", type=_labels, default=[], help="labels that become 255, for example 11 or 0,12")
     parser.add_argument("--map", type=_mapping, default={}, help="labels to change, for example 255=1,128=2")
     parser.add_argument("--voc-colours", action="store_true", help="decode colours by the VOC colour map")
-    parser.add_argument(
-        "--channels", type=int, choices=(1, 2, 3, 4), help="to store (default: as found, colour if any is)"
-    )
+    parser.add_argument("--channels", type=_convert.positive, help="to store (default: as found, colour if any is)")
+    _convert.add_scaling_options(parser)
     parser.add_argument("--val-images", type=Path, help="folder of images for validation")
     parser.add_argument("--val-masks", type=Path, help="folder of their masks")
     parser.add_argument("--train-list", type=Path, help="names of the images to train on, one per line")
@@ -63,7 +62,8 @@ def main(arguments=None):
             "map": {str(old): new for old, new in options.map.items()},
             "val_share": options.val_share,
             "seed": options.seed,
-        },
+        }
+        | _convert.scaling_notes(options, bit_depth, channels),
     )
     mapping = {**options.map, **dict.fromkeys(options.ignore, IGNORE_LABEL)}
     colours = _convert.default_palette(len(names)) if options.voc_colours else palette

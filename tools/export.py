@@ -29,9 +29,15 @@ def main(arguments=None):
     classes = _pictures.Classes.of_model(options.model, num_classes_of(model))
     run = _pictures.run_of(options.model)
     training = {key: run[key] for key in ("options", "scores", "versions") if key in run}
+    trained_on = _pictures.dataset_of(options.model)
     try:
         version = saved_model(
-            model, options.output, class_names=classes.names, palette=classes.colours, training=training
+            model,
+            options.output,
+            class_names=classes.names,
+            palette=classes.colours,
+            value_range=trained_on and trained_on.value_range,
+            training=training,
         )
     except ExportError as error:
         raise _cli.DataError(

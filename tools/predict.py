@@ -41,9 +41,12 @@ def main(arguments=None):
 
     from kerasseg.inference import Segmenter, read_image
     from kerasseg.layers import num_classes_of
+    from kerasseg.spec import to_255
 
     budget = int(options.memory_gib * 2**30)
-    segmenter = Segmenter(options.model, tile_size=options.tile_size, memory_budget=budget)
+    trained_on = _pictures.dataset_of(options.model)
+    value_range = trained_on and trained_on.value_range
+    segmenter = Segmenter(options.model, tile_size=options.tile_size, memory_budget=budget, value_range=value_range)
     classes = _pictures.Classes.of_model(options.model, num_classes_of(segmenter.model))
     (options.output / "masks").mkdir(parents=True, exist_ok=True)
     failed = 0
@@ -56,6 +59,8 @@ def main(arguments=None):
             failed += 1
             continue
         _pictures.save_mask(options.output / "masks" / f"{name}.png", mask, classes.palette)
+        if image.dtype == "uint16":
+            image = to_255(image.astype("float32"), value_range)
         picture = overlay(image, mask, classes.colours, options.alpha)
         _pictures.save_picture(options.output / "overlays" / f"{name}.png", picture)
     _pictures.save_picture(options.output / "legend.png", legend(classes.names, classes.colours))

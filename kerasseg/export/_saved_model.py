@@ -26,6 +26,7 @@ def saved_model(
     *,
     class_names: Sequence[str] | None = None,
     palette: np.ndarray | None = None,
+    value_range: tuple[float, float] | None = None,
     training: dict | None = None,
 ) -> Path:
     """Exports a model as the next version of a servable: `directory/<version>/`, beside it `directory/kerasseg.json`.
@@ -38,6 +39,8 @@ def saved_model(
         directory: The servable's folder; its last part is the name that clients ask for by convention.
         class_names: K names, for `kerasseg.json`; default "0", "1", ...
         palette: RGB colours 0-255 [K, 3], for `kerasseg.json`; default: none.
+        value_range: The values of 16-bit files that become 0 and 255 (`DatasetSpec.value_range` of the data that the
+            model was trained on); None: 0 and 65535.
         training: What else is known of the model (data set, options, scores); plain values, for `kerasseg.json`.
 
     Returns:
@@ -51,8 +54,8 @@ def saved_model(
     directory = Path(directory)
     if directory.exists() and not directory.is_dir():
         raise DataError(f"{directory} is a file; expected a folder for the exported versions")
-    description = _description(model, class_names, palette, training)
-    signatures = Signatures(model)
+    description = _description(model, class_names, palette, value_range, training)
+    signatures = Signatures(model, value_range)
     directory.mkdir(parents=True, exist_ok=True)
     # In the same folder, so that the last step is a rename. Servers pass over names that are not numbers.
     partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=directory))
@@ -68,7 +71,7 @@ def saved_model(
     return version
 
 
-def _description(model, class_names, palette, training):
+def _description(model, class_names, palette, value_range, training):
     num_classes = num_classes_of(model)
     for what, values in (("class names", class_names), ("colours", palette)):
         if values is not None and len(values) != num_classes:
@@ -80,6 +83,7 @@ def _description(model, class_names, palette, training):
         "class_names": [str(name) for name in names],
         "palette": None if palette is None else np.asarray(palette).astype(int).tolist(),
         "channels": model.input_shape[-1],
+        "value_range": value_range and list(value_range),
         "num_parameters": model.count_params(),
         "exported": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "versions": versions(),

@@ -4,6 +4,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from kerasseg.layers import SizeRule, size_rules
+from kerasseg.spec import to_255
 
 DECODABLE_CHANNELS = (1, 3, 4)
 """Channels for which image files can be decoded in the graph; other models have no `predict_bytes`."""
@@ -18,12 +19,13 @@ class Signatures:
 
     Args:
         model: Images float32 [B, H, W, C], 0-255 -> logits [B, h, w, K].
+        value_range: The values of 16-bit files that become 0 and 255; None: 0 and 65535.
     Raises:
         ValueError: The legal sizes of `model` cannot be found out; see `kerasseg.layers.size_rules`.
     """
 
-    def __init__(self, model: keras.Model):
-        self._model = model
+    def __init__(self, model: keras.Model, value_range: tuple[float, float] | None = None):
+        self._model, self._value_range = model, value_range
         self._rules = size_rules(model)
         self.channels = model.input_shape[-1]
         # Traced once and called by all signatures: the file holds the network once.
@@ -68,7 +70,7 @@ class Signatures:
         return {"mask_bytes": masks}
 
     def _mask_file(self, data):
-        image = _decoded(data, self.channels)
+        image = _decoded(data, self.channels, self._value_range)
         return tf.io.encode_png(tf.cast(self._class_map(image[None]), tf.uint8)[0, :, :, None])
 
     def segment(self, images: tf.Tensor) -> tf.Tensor:
@@ -82,12 +84,16 @@ class Signatures:
         return tf.ensure_shape(classes, images.shape[:3])
 
 
-def _decoded(data, channels):
+def _decoded(data, channels, value_range):
     """Decodes a PNG of 8 or 16 bits or a JPEG to float32 [H, W, channels], 0-255, as `kerasseg.records` does."""
 
     def png():
-        # 8 bits come as value * 257 and so out of the division as they were.
-        return tf.cast(tf.io.decode_png(data, channels, tf.uint16), tf.float32) / 257.0
+        values = tf.cast(tf.io.decode_png(data, channels, tf.uint16), tf.float32)
+        whole = to_255(values)  # 8 bits come as value * 257 and so out of the division as they were
+        if value_range is None:
+            return whole
+        is_deep = tf.equal(tf.strings.substr(data, 24, 1), b"\x10")  # the header's bit depth
+        return tf.cond(is_deep, lambda: to_255(values, value_range, tf.clip_by_value), lambda: whole)
 
     def jpeg():
         return tf.cast(tf.io.decode_jpeg(data, channels, dct_method="INTEGER_ACCURATE"), tf.float32)

@@ -7,7 +7,7 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-from kerasseg.spec import DataError
+from kerasseg.spec import DataError, to_255
 
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
@@ -78,13 +78,15 @@ def _png_16_bit(data):
     return image[..., [2, 1, 0, 3][: image.shape[2]]] if image.ndim == 3 else image
 
 
-def prepared(image: np.ndarray, channels: int) -> np.ndarray:
+def prepared(image: np.ndarray, channels: int, value_range: tuple[float, float] | None = None) -> np.ndarray:
     """Brings an image's values and channels into the form that a model takes.
 
     Args:
         image: [H, W] or [H, W, C]: uint8; uint16, scaled to 0-255; bool, to 0 and 255; float, taken as it is (0-255).
         channels: What the model takes. Grey is repeated for three; of colour, the luma is taken for one; an alpha
             channel is dropped.
+        value_range: The uint16 values that become 0 and 255 (`DatasetSpec.value_range` of the data that the model was
+            trained on); None: 0 and 65535.
 
     Returns:
         float32 [H, W, channels].
@@ -97,8 +99,11 @@ def prepared(image: np.ndarray, channels: int) -> np.ndarray:
         image = image[..., None]
     if image.ndim != 3 or not image.size or image.dtype.kind not in "uifb":
         raise ValueError(f"expected an image [H, W] or [H, W, C] of numbers, got {image.dtype} of shape {image.shape}")
-    scale = {"uint16": 1 / 257, "bool": 255.0}.get(image.dtype.name, 1.0)
-    image = image.astype(np.float32) * np.float32(scale)
+    kind, image = image.dtype.name, image.astype(np.float32)
+    if kind == "uint16":
+        image = to_255(image, value_range)
+    elif kind == "bool":
+        image *= 255
     if not np.isfinite(image).all():
         raise ValueError("the image holds values that are not finite (NaN or infinity)")
     found = image.shape[2]

@@ -36,6 +36,8 @@ class Segmenter:
     Args:
         model: A `keras.Model` from images to logits, or the path of a saved one.
         tile_size, overlap, memory_budget, blend: As for `predict_tiled`.
+        value_range: The values of 16-bit images that become 0 and 255: the `DatasetSpec.value_range` of the data that
+            the model was trained on. None: 0 and 65535.
     Raises:
         DataError: The model's file cannot be loaded, or the model has several outputs.
     """
@@ -48,9 +50,11 @@ class Segmenter:
         overlap: int | None = None,
         memory_budget: int | None = None,
         blend: str = "gaussian",
+        value_range: tuple[float, float] | None = None,
     ):
         self.model = model if isinstance(model, keras.Model) else load_model(model)
         num_classes_of(self.model)
+        self.value_range = value_range
         self._tiling = {"tile_size": tile_size, "overlap": overlap, "memory_budget": memory_budget, "blend": blend}
 
     def logits(self, image: np.ndarray | str | Path) -> np.ndarray:
@@ -63,15 +67,18 @@ class Segmenter:
             DataError: The file cannot be read, or its channels do not fit the model.
             ValueError: The array is no image, or its channels do not fit the model.
         """
-        channels = self.model.input_shape[-1]
         if not isinstance(image, (str, Path)):
-            return predict_tiled(self.model, prepared(image, channels), **self._tiling)
+            return predict_tiled(self.model, self.prepared(image), **self._tiling)
         pixels = read_image(image)
         try:
-            pixels = prepared(pixels, channels)
+            pixels = self.prepared(pixels)
         except ValueError as error:
             raise DataError(f"{image}: {error}") from error
         return predict_tiled(self.model, pixels, **self._tiling)
+
+    def prepared(self, image: np.ndarray) -> np.ndarray:
+        """Returns what the model is given for an image [H, W] or [H, W, C]: float32 [H, W, C], see `prepared`."""
+        return prepared(image, self.model.input_shape[-1], self.value_range)
 
     def segment(self, image: np.ndarray | str | Path) -> np.ndarray:
         """Returns the most probable class of each pixel, uint8 [H, W], of an image as `logits` takes it."""

@@ -9,7 +9,7 @@ from kerasseg import records
 from kerasseg.augment import Augmentation
 from kerasseg.pipeline import presets
 from kerasseg.pipeline._drawing import Wanted
-from kerasseg.pipeline._engines import batched, in_0_255, with_opencv, with_tensorflow
+from kerasseg.pipeline._engines import batched, with_opencv, with_tensorflow
 from kerasseg.pipeline._shards import checked_shards, share_of_worker
 from kerasseg.spec import DataError, DatasetSpec
 
@@ -86,8 +86,8 @@ def train_batches(
 
     Returns:
         Dataset of (image float32 [B, H, W, C] 0-255, mask int32 [B, H, W]), with `weights` (..., weight float32
-        [B, H, W]), with `instances` (..., instances int32 [B, H, W]). Images of 16 bits are scaled to 0-255; raw
-        float32 ones are as they are.
+        [B, H, W]), with `instances` (..., instances int32 [B, H, W]). Images of 16 bits are scaled to 0-255
+        as `DatasetSpec.value_range` says; raw float32 ones are as they are.
 
     Raises:
         DataError: The data set is missing or incomplete, a file is damaged, there are no weight maps, instances or
@@ -159,7 +159,7 @@ def eval_images(data_dir, split: str, keys: bool = False) -> tf.data.Dataset:
 
     def sample(serialized):
         parsed = records.parse(serialized, channels=spec.channels, bit_depth=spec.bit_depth)
-        elements = tf.cast(in_0_255(parsed["image"]), tf.float32), tf.cast(parsed["mask"], tf.int32)
+        elements = tf.cast(records.to_255(parsed["image"], spec), tf.float32), tf.cast(parsed["mask"], tf.int32)
         return (*elements, parsed["key"]) if keys else elements
 
     files = [str(path) for path in checked_shards(data_dir, split)]

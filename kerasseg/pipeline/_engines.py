@@ -46,7 +46,7 @@ def _decoded(features, wanted: Wanted, window=None):
     spec = wanted.spec
     options = {"weight": wanted.weight, "instances": wanted.instances, "window": window}
     decoded = records.decode(features, channels=spec.channels, bit_depth=spec.bit_depth, **options)
-    return decoded | {"image": in_0_255(decoded["image"])}
+    return decoded | {"image": records.to_255(decoded["image"], spec)}
 
 
 def _batched(data, sample, wanted: Wanted, batch_size: int, num_parallel: int):
@@ -61,11 +61,6 @@ def _batched(data, sample, wanted: Wanted, batch_size: int, num_parallel: int):
         return data.batch(batch_size, drop_remainder=True)
     padding = tuple(tf.constant(_PADDING[name], wanted.dtypes[name]) for name in wanted.parts)
     return data.padded_batch(batch_size, padding_values=padding, drop_remainder=True)
-
-
-def in_0_255(image: tf.Tensor) -> tf.Tensor:
-    """Returns an image with the range 0-255: uint8 as it is, all else float32."""
-    return tf.cast(image, tf.float32) / 257 if image.dtype == tf.uint16 else image  # 65535 becomes 255
 
 
 def _typed(array, dtype, crop_size):
@@ -211,8 +206,7 @@ def _image(encoded: bytes, is_raw: bool, spec, size) -> np.ndarray:
         return np.frombuffer(encoded, np.uint8).reshape(*size, 3)
     if spec.bit_depth == 32:
         return np.frombuffer(encoded, "<f4").reshape(*size, spec.channels)
-    image = records.decode_image_cv(encoded, spec.channels, spec.bit_depth)
-    return image.astype(np.float32) / 257 if image.dtype == np.uint16 else image
+    return records.to_255(records.decode_image_cv(encoded, spec.channels, spec.bit_depth), spec)
 
 
 @functools.cache

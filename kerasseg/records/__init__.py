@@ -21,6 +21,7 @@ from kerasseg.records._mat import read_mat
 from kerasseg.records._objects import object_boxes
 from kerasseg.records._parse import decode, decode_image, parse, parse_features
 from kerasseg.records._read import from_record, read, read_files, serialized_records, shard_paths
+from kerasseg.records._scaling import percentile_range, to_255
 from kerasseg.records._targets import TARGETS, components, instance_targets, touching
 from kerasseg.records._tiff import read_pages
 from kerasseg.records._write import write
@@ -48,6 +49,7 @@ __all__ = [
     "object_boxes",
     "parse",
     "parse_features",
+    "percentile_range",
     "read",
     "read_files",
     "read_frame",
@@ -62,6 +64,7 @@ __all__ = [
     "scan",
     "serialized_records",
     "shard_paths",
+    "to_255",
     "touching",
     "write",
 ]

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from kerasseg.records._check import check
 from kerasseg.records._example import Example, encode
 from kerasseg.records._journal import JOURNAL, Journal
+from kerasseg.records._scaling import count_values, percentile_range
 from kerasseg.records._tally import Prepared, Tally
 from kerasseg.spec import DATASET_FILE, CollectedDataError, DataError, DatasetSpec, SplitSpec
 
@@ -37,6 +38,7 @@ def write(
     progress: bool = True,
     workers: int | None = None,
     made_with: dict | None = None,
+    percentiles: tuple[float, float] | None = None,
 ) -> DatasetSpec:
     """Writes a data set.
 
@@ -60,6 +62,9 @@ def write(
         workers: Threads; default: one for each core.
         made_with: All that the records depend on beside `spec` and the files of the examples (options, versions), in
             JSON's types. None: nothing of a run that was broken off is kept.
+        percentiles: For images of 16 bits: the `value_range` of the data set becomes these percentiles (0 <= low <
+            high <= 100) of all values of all images in the split "train" (the first split where there is none). The
+            images are stored as they are.
 
     Returns:
         The `DatasetSpec` as written to `dataset.json`.
@@ -68,24 +73,30 @@ def write(
         DataError: The folder exists, a split is empty, or an example contradicts `spec` (then its key, what was
             expected and what was found) or cannot be read; `CollectedDataError` where several do. Whatever else the
             callables raise ends the run at once.
-        ValueError: `num_shards` or `workers` is below 1.
+        ValueError: `num_shards` or `workers` is below 1, or the percentiles are none or not for such images.
     """
     if num_shards < 1 or (workers is not None and workers < 1):
         raise ValueError(f"num_shards and workers must be at least 1; received {num_shards} and {workers}")
+    if percentiles and not (spec.bit_depth == 16 and 0 <= percentiles[0] < percentiles[1] <= 100):
+        raise ValueError(f"expected percentiles 0 <= low < high <= 100 for 16 bits; received {percentiles}")
     if not splits:
         raise DataError(f"nothing to write to {directory}: no split was given")
     directory = Path(directory)
     partial = directory.with_name(directory.name + ".partial")
     _refuse_existing(directory, partial, overwrite)
     shards = {split: _shards(directory, spec, split, examples, num_shards) for split, examples in splits.items()}
+    counted = "train" if "train" in splits else next(iter(splits))
     try:
         _gather(directory, partial)
-        journal = Journal(partial, None if made_with is None else {"spec": spec.to_dict(), "made_with": made_with})
+        plan = {"spec": spec.to_dict(), "made_with": made_with, "percentiles": percentiles}
+        journal = Journal(partial, None if made_with is None else plan)
         kept = journal.take_over({name: examples for split in shards.values() for name, examples in split.items()})
         with ThreadPoolExecutor(workers or _cores()) as pool:
-            writer = _Writer(partial, spec, journal, kept, pool, progress)
+            writer = _Writer(partial, spec, journal, kept, pool, progress, counted if percentiles else None)
             tallies = {split: writer.write(split, files) for split, files in shards.items()}
         writer.raise_faults()
+        if percentiles:
+            spec = dataclasses.replace(spec, value_range=percentile_range(tallies[counted].values, percentiles))
         spec = _complete_spec(spec, tallies, shards)
         _move(partial, directory)
         spec.save(directory)
@@ -134,9 +145,9 @@ def _shards(directory: Path, spec: DatasetSpec, split: str, examples: Iterable, 
 class _Writer:
     """Writes the splits of one data set, and collects what is wrong with them."""
 
-    def __init__(self, folder: Path, spec: DatasetSpec, journal: Journal, kept: dict, pool, progress: bool):
+    def __init__(self, folder: Path, spec: DatasetSpec, journal: Journal, kept: dict, pool, progress: bool, counted):
         self._folder, self._spec, self._journal, self._kept = folder, spec, journal, kept
-        self._pool, self._progress = pool, progress
+        self._pool, self._progress, self._counted = pool, progress, counted
         self._faults: list[DataError] = []
 
     def write(self, split: str, shards: dict[str, list]) -> Tally:
@@ -146,7 +157,7 @@ class _Writer:
         tally = Tally.of(self._spec)
         for name in shards.keys() & self._kept.keys():
             tally.merge(self._kept[name])
-        done = _in_order(self._pool, self._prepare, rest)
+        done = _in_order(self._pool, lambda item: self._prepare(item, split == self._counted), rest)
         with self._bar(split, total, total - len(rest)) as bar:
             for name, examples in shards.items():
                 if name in self._kept:
@@ -168,16 +179,17 @@ class _Writer:
             faults = dict.fromkeys(str(fault) for fault in self._faults)
             raise CollectedDataError("{} faults, so nothing was written:", faults)
 
-    def _prepare(self, item) -> Prepared | DataError:
+    def _prepare(self, item, count: bool = False) -> Prepared | DataError:
         """Reads, checks and encodes; runs in a worker thread."""
         try:
             example = item() if callable(item) else item
             counts = check(example, self._spec)
+            values = count_values(example.image) if count else None
             serialized = b"" if self._faults else encode(example, self._spec.ignore_label)
         except DataError as fault:
             return fault
         parts = tuple(name for name in _PARTS if getattr(example, name) is not None)
-        return Prepared(example.label, parts, counts, serialized)
+        return Prepared(example.label, parts, counts, serialized, values)
 
     def _take(self, prepared: Prepared | DataError, before: Tally, part: Tally, file) -> None:
         if isinstance(prepared, DataError):
