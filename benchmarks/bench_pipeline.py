@@ -10,6 +10,8 @@ taken where they are there (KERASSEG_TEST_DATA), else generated ones; the output
 
 import argparse
 import contextlib
+import dataclasses
+import functools
 import importlib
 import itertools
 import json
@@ -109,13 +111,18 @@ def opencv_decode_only(encoded, threads=2):
 
 def ours(data):
     """Returns the sources made of this package."""
-    from kerasseg.pipeline import train_batches
+    from kerasseg.augment import ColourRange
+    from kerasseg.pipeline import presets, train_batches
 
-    names = {"kerasseg": "deeplab_paper", "kerasseg, colour": "deeplab_original"}
-    return {
-        name: train_batches(data.directory, "train", BATCH, SIZE, preset=preset, seed=0)
-        for name, preset in names.items()
-    }
+    coloured = dataclasses.replace(presets.deeplab_paper, colour=ColourRange())
+    batches = functools.partial(train_batches, data.directory, "train", BATCH, SIZE, seed=0)
+    sources = {"kerasseg, the original's preset, exact colour": batches(presets.deeplab_original)}
+    for engine, title in (("opencv", "OpenCV"), ("tensorflow", "TensorFlow")):
+        for compact, dtype in ((True, "uint8"), (False, "float32")):
+            for preset, colour in ((presets.deeplab_paper, ""), (coloured, ", colour")):
+                made = batches(preset, engine=engine, compact=compact)
+                sources[f"kerasseg, {title}, {dtype}{colour}"] = made
+    return sources
 
 
 def peers(data):
