@@ -99,7 +99,10 @@ def _machine_cpu_s() -> float:
 
 
 def summary(samples: dict[str, dict], references: tuple[str, ...]) -> dict[str, dict]:
-    """Returns the samples with their medians and, for each reference, the median of the rounds' ratios to it."""
+    """Returns the samples with their medians and, for each reference, the median of the rounds' ratios to it.
+
+    The "cpu_ratios" are of the least processor times per image, which other processes change less.
+    """
     rows = {}
     for name, sample in samples.items():
         rates = sample["images_per_s"]
@@ -111,6 +114,11 @@ def summary(samples: dict[str, dict], references: tuple[str, ...]) -> dict[str, 
                 reference: statistics.median(
                     mine / theirs for mine, theirs in zip(rates, samples[reference]["images_per_s"], strict=True)
                 )
+                for reference in references
+                if reference in samples
+            },
+            "cpu_ratios": {
+                reference: min(samples[reference]["cpu_ms"]) / min(sample["cpu_ms"])
                 for reference in references
                 if reference in samples
             },
@@ -126,13 +134,14 @@ def table(rows: dict[str, dict], skipped: dict[str, str]) -> str:
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for name, row in rows.items():
         cells = [f"{row['median_images_per_s']:.0f}", f"{row['max_images_per_s']:.0f}", f"{row['min_cpu_ms']:.2f}"]
-        lines.append("| " + " | ".join([name, *cells, *(f"{row['ratios'][r]:.2f}" for r in references)]) + " |")
+        cells += [f"{row['ratios'][other]:.2f} ({row['cpu_ratios'][other]:.2f})" for other in references]
+        lines.append("| " + " | ".join([name, *cells]) + " |")
     others = [value for row in rows.values() for value in row["others_cores"]]
     lines.append("")
     lines.append(
         f"Higher rates are better. {len(others) // len(rows)} samples of each in turn; ratios are medians over the "
-        f"rounds. Other processes kept {statistics.median(others):.1f} cores busy meanwhile (median; at most "
-        f"{max(others):.1f}): the processor time per image is the least over the rounds."
+        f"rounds, in brackets by processor time, the least of the rounds. Other processes kept "
+        f"{statistics.median(others):.1f} cores busy meanwhile (median; at most {max(others):.1f})."
     )
     lines += [f"\nLeft out: {name}: {reason}" for name, reason in skipped.items()]
     return "\n".join(lines)
