@@ -43,14 +43,15 @@ def positions(size, seed):
 def places(seed):
     """An augmentation that changes places and no values, any of its steps on or off."""
     rng = np.random.default_rng(seed)
+    resized = rng.integers(2)  # or warped, as it is by any of the steps that take `some`
 
     def some(value):
-        return value if rng.random() < 0.5 else 0.0
+        return 0.0 if resized or rng.integers(2) else value
 
     low = rng.uniform(0.4, 1.2)
     return Augmentation(
         scale=(low, low + rng.uniform(0, 1)),
-        scale_step=some(0.25),
+        scale_step=0.25 * rng.integers(2),
         crop=str(rng.choice(["random", "centre"])),
         flip_left_right=bool(rng.integers(2)),
         flip_up_down=bool(rng.integers(2)),
@@ -58,7 +59,7 @@ def places(seed):
         rotation=some(180.0),
         shift=some(6.0),
         elastic=some(GridElastic(rng.uniform(0, 2), int(rng.integers(2, 6)))) or None,
-        border=str(rng.choice(augment.BORDERS)),
+        border="mirror" if some(True) else "fill",
         fill=[0.0, 128.0, "mean"][rng.integers(3)],
     )
 
