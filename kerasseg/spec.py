@@ -37,6 +37,12 @@ class CollectedDataError(DataError):
             lines.append(f"and {len(self.faults) - self.MAX_LISTED} more")
         super().__init__("\n".join([message.format(len(self.faults)), *lines]))
 
+    @classmethod
+    def of(cls, message: str, faults) -> DataError:
+        """Returns one error for some: the one itself where they all say the same."""
+        faults = {str(fault): fault for fault in faults}
+        return cls(message, faults) if len(faults) > 1 else next(iter(faults.values()))
+
 
 def voc_palette(num_colours: int = 256) -> np.ndarray:
     """Returns the PASCAL VOC colour map, uint8 [num_colours, 3] RGB; entry 255 is the void's (224, 224, 192).

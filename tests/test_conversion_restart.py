@@ -344,8 +344,8 @@ DRIVER = textwrap.dedent(
     # At random moments, again and again, each run going on from where the last one came to.
     random.seed(0)
     while result["random kills"] < 8:
-        child = convert(slow=0.02)
-        time.sleep(random.uniform(0, 0.8))
+        child = convert(slow=0.01)
+        time.sleep(random.uniform(0, 0.5))
         os.kill(child, signal.SIGKILL)
         result["random kills"] += killed(child)
         result["most shards kept"] = max(result["most shards kept"], notes())
@@ -387,7 +387,7 @@ def voc(tmp_path):
     return root
 
 
-@pytest.mark.parametrize("every", [pytest.param(3, marks=pytest.mark.slow), 29])
+@pytest.mark.parametrize("every", [pytest.param(3, marks=pytest.mark.slow), 47])
 def test_killed_at_any_moment_nothing_opens_and_a_rerun_completes_it(tmp_path, voc, every):
     (tmp_path / "root").mkdir()
     command = [sys.executable, "-c", DRIVER, ROOT / "tools", ROOT, voc, tmp_path / "root", every]

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import _convert
 import _voc
 import convert_sbd
 import convert_voc
@@ -241,6 +242,12 @@ def test_allow_missing_converts_what_is_there_and_lists_what_is_not(voc, tmp_pat
     said = capsys.readouterr().err
     assert f"SegmentationClass/{NAMES[1]}.png" in said
     assert f"JPEGImages/{NAMES[5]}.jpg" in said
+    with pytest.raises(DataError) as caught:  # what both splits lack is said at once
+        convert(convert_voc, tmp_path / "none", "--voc", voc)
+    first, train, val = str(caught.value).splitlines()
+    assert first == "2 lists cannot be converted:"
+    assert train.startswith("split 'train': 1 of 4 images lack a file")
+    assert val.startswith("split 'val': 1 of 2 images lack a file")
     (voc / "JPEGImages" / f"{NAMES[4]}.jpg").unlink()
     with pytest.raises(DataError, match="split 'val': none of its 2 images is there"):
         convert(convert_voc, tmp_path / "more", "--voc", voc, "--allow-missing")
@@ -276,6 +283,16 @@ def test_train_sets_are_those_of_the_real_lists(real_data, tmp_path):
     assert len(aug) == 10582
     assert set(aug) == set(names["trainaug_10582"])
     assert _voc.original(*four, names["sbd_train_noval"]) == names["deeplab_custom_train_8252"]
+
+    # Names that occur twice are never in both parts of a share for validation, as they were in the original's split.
+    doubled = {name for name in aug if names["deeplab_custom_train_8252"].count(name) > 1}
+    assert len(doubled) == 19
+    for seed in range(20):
+        parts = _convert.seeded_split(names["deeplab_custom_train_8252"], 0.1, seed)
+        assert not set(parts["train"]) & set(parts["val"])
+        assert sorted(parts["train"] + parts["val"]) == sorted(names["deeplab_custom_train_8252"])
+    halves = _convert.seeded_split(names["deeplab_custom_train_8252"], 0.5, 0)
+    assert all(len(set(part) & doubled) > 3 for part in halves.values())  # so they are dealt out to both
 
     # As the tool puts them together from the folders; a list that is not the official one is noticed.
     voc, sbd = tmp_path / "VOC2012", tmp_path / "dataset"

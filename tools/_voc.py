@@ -5,7 +5,7 @@ from pathlib import Path
 
 import _convert
 
-from kerasseg.spec import DataError
+from kerasseg.spec import CollectedDataError, DataError
 
 # The numbers of names in the official lists, and in what is put together from them.
 FULL_LISTS = {"VOC train": 1464, "VOC val": 1449, "SBD train": 8498, "SBD val": 2857}
@@ -123,25 +123,25 @@ def keep_complete(source: Source, splits: dict[str, list[str]], instances: bool,
     Raises:
         DataError: Files are missing and `allow_missing` is false, or nothing is left of a split.
     """
-    kept = {}
+    kept, faults = {}, []
     for split, names in splits.items():
         missing = {name: path for name in dict.fromkeys(names) if (path := source.missing(name, instances))}
+        kept[split] = [name for name in names if name not in missing]
         if not names:
-            raise DataError(f"the list of split {split!r} is empty; expected one image name per line")
-        if missing and not allow_missing:
-            raise DataError(
-                f"split {split!r}: {len(missing)} of {len(names)} images lack a file, first "
-                f"{next(iter(missing.values()))}; complete the data set, or convert what is there with --allow-missing"
-            )
-        if missing:
+            faults.append(DataError(f"the list of split {split!r} is empty; expected one image name per line"))
+        elif missing and not allow_missing:
+            text = f"split {split!r}: {len(missing)} of {len(names)} images lack a file, first"
+            advice = "complete the data set, or convert what is there with --allow-missing"
+            faults.append(DataError(f"{text} {next(iter(missing.values()))}; {advice}"))
+        elif not kept[split]:
+            text = f"split {split!r}: none of its {len(names)} images is there"
+            faults.append(DataError(f"{text}; is {source.voc or source.sbd} complete?"))
+        elif missing:
             _convert.warn(f"split {split!r}: {len(missing)} of {len(names)} images lack a file and are left out:")
             for path in missing.values():
                 _convert.warn(f"  missing: {path}")
-        kept[split] = [name for name in names if name not in missing]
-        if not kept[split]:
-            raise DataError(
-                f"split {split!r}: none of its {len(names)} images is there; is {source.voc or source.sbd} complete?"
-            )
+    if faults:
+        raise CollectedDataError.of("{} lists cannot be converted:", faults)
     return kept
 
 

@@ -173,11 +173,8 @@ class _Writer:
 
     def raise_faults(self) -> None:
         """Raises what was found, one fault as it is, several together."""
-        if len({str(fault) for fault in self._faults}) == 1:
-            raise self._faults[0]
         if self._faults:
-            faults = dict.fromkeys(str(fault) for fault in self._faults)
-            raise CollectedDataError("{} faults, so nothing was written:", faults)
+            raise CollectedDataError.of("{} faults, so nothing was written:", self._faults)
 
     def _prepare(self, item, count: bool = False) -> Prepared | DataError:
         """Reads, checks and encodes; runs in a worker thread."""
