@@ -60,8 +60,10 @@ def same(one, other):
 ENGINES = ["opencv", "tensorflow"]
 
 
-@pytest.mark.parametrize("compact", [False, True])
-@pytest.mark.parametrize("preset", presets.__all__)
+@pytest.mark.parametrize(
+    ("preset", "compact"),
+    [*((name, False) for name in presets.__all__), ("deeplab_original", True), ("deeplab_paper", True)],
+)
 def test_batches_are_as_promised(data_dir, preset, compact):
     data = train_batches(data_dir, "train", 4, (16, 18), preset=preset, seed=0, compact=compact)
     types = (tf.uint8, tf.uint8) if compact else (tf.float32, tf.int32)
@@ -71,7 +73,7 @@ def test_batches_are_as_promised(data_dir, preset, compact):
         assert set(np.unique(mask)) <= {0, 1, 2, 255}
 
 
-@pytest.mark.parametrize("preset", [name for name in presets.__all__ if name != "deeplab_original"])
+@pytest.mark.parametrize("preset", ["unet", "cells", "deconvnet_stage1", "deconvnet_stage2", "deeplab_original_fast"])
 def test_both_engines_draw_the_same_and_give_the_same_labels(data_dir, preset):
     options = {"preset": preset, "seed": 4, "weights": True, "instances": True}
     one, other = (take(4, data_dir, "train", 3, (16, 18), engine=engine, **options) for engine in ENGINES)
@@ -80,6 +82,31 @@ def test_both_engines_draw_the_same_and_give_the_same_labels(data_dir, preset):
         assert np.abs(ours[0] - theirs[0]).mean() < 3
         for part in range(1, 4):
             assert (ours[part] != theirs[part]).mean() < 0.25  # a nearest pixel of two that are equally near
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(("dtype", "factor"), [(np.uint16, None), (np.float32, 500)])
+def test_compact_batches_of_deep_images_are_rounded_and_cut_off(tmp_path, dtype, factor, engine):
+    data_dir = write(tmp_path / "deep", count=3, dtype=dtype)
+    options = {"preset": "none", "seed": 1, "engine": engine}
+    if dtype == np.float32:
+        for shard in records.shard_paths(data_dir, "train"):
+            scale_floats(shard, factor)
+    exact, compact = (take(2, data_dir, "train", 2, (20, 24), compact=c, **options) for c in (False, True))
+    for (expected, _), (image, _) in zip(exact, compact, strict=True):
+        assert image.dtype == np.uint8
+        np.testing.assert_array_equal(image, np.clip(np.rint(expected), 0, 255))
+    assert len(np.unique(compact[0][0])) > 50
+
+
+def scale_floats(shard, factor):
+    """Multiplies the images of a file of float32 records."""
+    stored = [tf.train.Example.FromString(record) for record in tf.data.TFRecordDataset(str(shard)).as_numpy_iterator()]
+    with tf.io.TFRecordWriter(str(shard)) as writer:
+        for record in stored:
+            value = record.features.feature["image/encoded"].bytes_list.value
+            value[0] = (np.frombuffer(value[0], "<f4") * np.float32(factor) - 100).tobytes()
+            writer.write(record.SerializeToString())
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -172,8 +199,9 @@ def test_every_sample_once_an_epoch_in_another_order_each(data_dir):
     assert sorted(blocks) == list(range(11))
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("preset", ["deeplab_paper", "everything"])
+@pytest.mark.parametrize(
+    ("preset", "engine"), [("deeplab_paper", "tensorflow"), ("deeplab_original", None), ("everything", "opencv")]
+)
 def test_a_seed_decides_everything_whatever_the_threads_and_the_global_seed(data_dir, preset, engine):
     if preset == "everything":
         preset = augment.Augmentation(

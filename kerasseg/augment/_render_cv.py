@@ -24,6 +24,7 @@ def render_cv(sample: Arrays, plan: Plan, augmentation: Augmentation, into: Arra
         plan: Of this sample, NumPy arrays in place of tensors.
         augmentation: That the plan was drawn from.
         into: For each entry of the sample an array of the result's shape that holds its values; all is overwritten.
+            An image of floating point is rounded, and cut off at 0 and 255, if the array is uint8.
     """
     turns = 0 if plan.turns is None else int(plan.turns)
     # Turned views: what is written into them lies turned in the arrays.
@@ -33,6 +34,8 @@ def render_cv(sample: Arrays, plan: Plan, augmentation: Augmentation, into: Arra
         region = _flipped(_placed(array, name, plan, positions, augmentation), plan)
         if name == "image":
             region = _valued(region, plan)
+            if into[name].dtype == np.uint8 and region.dtype != np.uint8:
+                region = np.clip(np.rint(region), 0, 255).astype(np.uint8)
             pixel = fill_pixel_cv(augmentation.fill, region)
         else:
             pixel = MAP_FILL[name]

@@ -9,8 +9,9 @@ from kerasseg import records
 from kerasseg.augment import Augmentation
 from kerasseg.pipeline import presets
 from kerasseg.pipeline._drawing import Wanted
-from kerasseg.pipeline._engines import batched, with_opencv, with_tensorflow
+from kerasseg.pipeline._opencv import with_opencv
 from kerasseg.pipeline._shards import checked_shards, share_of_worker
+from kerasseg.pipeline._tensorflow import batched, with_tensorflow
 from kerasseg.spec import DataError, DatasetSpec
 
 Preset = Augmentation | Callable[[dict, tf.Tensor, tuple[int, int]], dict]
@@ -72,7 +73,8 @@ def train_batches(
             to a GPU. Models take either.
         engine: What carries an `Augmentation` out: "opencv", the fastest on a CPU, or "tensorflow", ops in the graph,
             which other processes can run as well (tf.data service). The same parameters are drawn, and the pictures
-            are the same but for rounding. None: OpenCV where it can be; functions are TensorFlow's.
+            are the same but for rounding, and for noise (and `SimardElastic`, which is made of it): each draws its own.
+            None: OpenCV where it can be; functions are TensorFlow's.
         shuffle_block: Records are read from all files in turn, in random order of the files, and shuffled among as
             many of their neighbours; so many are kept in memory, encoded.
         first_step: The batch to begin with, for a run that resumes. The records before it are not decoded.

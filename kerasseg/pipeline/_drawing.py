@@ -6,12 +6,15 @@ import tensorflow as tf
 
 from kerasseg import augment, records
 from kerasseg.augment import Augmentation, Plan
-from kerasseg.spec import DatasetSpec
+from kerasseg.spec import IGNORE_LABEL, DatasetSpec
 
 STORED = {"image": "image/encoded", "mask": "image/segmentation/class/encoded"} | {
     name: f"image/segmentation/{field}/encoded" for name, field in (("weight", "weight"), ("instances", "instance"))
 }
 """Where a record keeps the parts of a sample."""
+
+PADDING = {"image": 0, "mask": IGNORE_LABEL, "weight": 0, "instances": 0}
+"""What fills up the smaller images of a batch of whole ones."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The two ways in which plans are carried out: TensorFlow ops in the graph, or OpenCV outside of it."""
+"""Decodes, augments and batches with OpenCV in threads, outside of the graph, a whole batch in each call."""
 
 import functools
 import os
@@ -9,65 +9,11 @@ import tensorflow as tf
 
 from kerasseg import augment, records
 from kerasseg.augment import Augmentation, Plan
-from kerasseg.pipeline._drawing import STORED, Wanted, draw
+from kerasseg.pipeline._drawing import PADDING, STORED, Wanted, draw
 from kerasseg.spec import IGNORE_LABEL, DataError
-
-_PADDING = {"image": 0, "mask": IGNORE_LABEL, "weight": 0, "instances": 0}
-"""What fills up the smaller images of a batch of whole ones."""
 
 _ALIGNMENT = 64
 """Bytes: where TensorFlow's tensors begin."""
-
-
-def with_tensorflow(data, augmentation: Augmentation, wanted: Wanted, batch_size: int, num_parallel: int):
-    """Returns the batches of a dataset of (seed, record), decoded and augmented by TensorFlow ops."""
-
-    def sample(seed, serialized):
-        features, plan = draw(seed, serialized, augmentation, wanted)
-        decoded = _decoded(features, wanted, plan.window)
-        return augment.render(decoded, plan, augmentation)
-
-    return _batched(data, sample, wanted, batch_size, num_parallel)
-
-
-def batched(data, preset, wanted: Wanted, batch_size: int, num_parallel: int):
-    """Returns the batches of a dataset of (seed, record), augmented by a function of TensorFlow ops."""
-
-    def sample(seed, serialized):
-        decoded = _decoded(records.parse_features(serialized), wanted)
-        if wanted.crop_size is None:
-            return preset(decoded, seed, tuple(tf.unstack(tf.shape(decoded["image"])[:2])))
-        return preset(decoded, seed, wanted.crop_size)
-
-    return _batched(data, sample, wanted, batch_size, num_parallel)
-
-
-def _decoded(features, wanted: Wanted, window=None):
-    spec = wanted.spec
-    options = {"weight": wanted.weight, "instances": wanted.instances, "window": window}
-    decoded = records.decode(features, channels=spec.channels, bit_depth=spec.bit_depth, **options)
-    return decoded | {"image": records.to_255(decoded["image"], spec)}
-
-
-def _batched(data, sample, wanted: Wanted, batch_size: int, num_parallel: int):
-    """Returns batches of `sample(seed, record)`."""
-
-    def elements(seed, serialized):
-        made = sample(seed, serialized)
-        return tuple(_typed(made[name], wanted.dtypes[name], wanted.crop_size) for name in wanted.parts)
-
-    data = data.map(elements, num_parallel_calls=num_parallel, deterministic=True)
-    if wanted.crop_size is not None:
-        return data.batch(batch_size, drop_remainder=True)
-    padding = tuple(tf.constant(_PADDING[name], wanted.dtypes[name]) for name in wanted.parts)
-    return data.padded_batch(batch_size, padding_values=padding, drop_remainder=True)
-
-
-def _typed(array, dtype, crop_size):
-    if dtype == tf.uint8 and array.dtype.is_floating:
-        array = tf.round(array)
-    array = tf.cast(array, dtype)
-    return array if crop_size is None else tf.ensure_shape(array, [*crop_size, *array.shape[2:]])
 
 
 def with_opencv(data, augmentation: Augmentation, wanted: Wanted, batch_size: int, num_parallel: int):
@@ -143,7 +89,7 @@ def _render_batch(jobs: _Jobs, augmentation, wanted: Wanted) -> list[np.ndarray]
         shape = (len(jobs), height, width, *([wanted.spec.channels] if name == "image" else []))
         into[name] = _aligned(shape, wanted.dtypes[name].as_numpy_dtype)
         if any(other != shapes[0] for other in shapes):
-            into[name][...] = _PADDING[name]
+            into[name][...] = PADDING[name]
 
     def work(i):
         try:
