@@ -115,6 +115,28 @@ def _rot(array, turns):
     return np.rot90(array, turns) if np.ndim(array) else array
 
 
+@pytest.mark.parametrize("sampling", ["half_pixel", "legacy"])
+def test_resize_is_tensorflows_to_the_bit(sampling):
+    """In a graph, where sizes are not known when it is made, over sizes that shrink, grow and leave an axis alone."""
+    rng = np.random.default_rng(0)
+    half_pixel = sampling == "half_pixel"
+    resize = tf.function(
+        lambda image, mask, size: augment.resize({"image": image, "mask": mask}, size, sampling=sampling)
+    )
+    resize = resize.get_concrete_function(
+        tf.TensorSpec([None, None, 3], tf.uint8), tf.TensorSpec([None, None], tf.uint8), tf.TensorSpec([2], tf.int32)
+    )
+    for height, width, rows, columns in [*rng.integers(1, 200, (60, 4)), (7, 9, 7, 9), (40, 50, 20, 50), (1, 1, 5, 3)]:
+        image = tf.constant(rng.integers(0, 256, (1, height, width, 3), np.uint8))
+        mask = tf.constant(rng.integers(0, 256, (1, height, width, 1), np.uint8))
+        size = tf.constant([rows, columns], tf.int32)
+        found = resize(image[0], mask[0, ..., 0], size)
+        options = {"size": size, "half_pixel_centers": half_pixel}
+        np.testing.assert_array_equal(found["image"], tf.raw_ops.ResizeBilinear(images=image, **options)[0])
+        expected = tf.raw_ops.ResizeNearestNeighbor(images=mask, **options)[0, ..., 0]
+        np.testing.assert_array_equal(found["mask"], expected)
+
+
 def test_rescale_rounds_half_to_even_and_never_to_nothing():
     for side, scale, expected in ((25, 0.5, 12), (27, 0.5, 14), (3, 0.1, 1), (10, 1.26, 13)):
         result = augment.rescale(sample(side, side), scale)
