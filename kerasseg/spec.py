@@ -73,6 +73,20 @@ def centre(outer: int, inner: int) -> slice:
     return slice(start, start + inner)
 
 
+CT_WINDOWS = {
+    "brain": (0, 80),
+    "lung": (-1350, 150),
+    "mediastinum": (-125, 225),
+    "abdomen": (-150, 250),
+    "liver": (-45, 105),
+    "bone": (-500, 1300),
+}
+"""Ranges of computed tomography that are looked at, in Hounsfield units: air is -1000, water 0.
+
+Source: the centres and widths that https://radiopaedia.org/articles/windowing-ct calls typical; they vary by house.
+"""
+
+
 @dataclasses.dataclass(frozen=True)
 class SplitSpec:
     """One split of a data set.
@@ -104,7 +118,8 @@ class DatasetSpec:
         ignore_label: The mask value that counts nowhere.
         channels: Channels of the images.
         bit_depth: 8 or 16 (bits per channel of the stored images), or 32 for raw float32.
-        value_range: The values of 16-bit images that become 0 and 255, see `to_255`. None: 0 and 65535.
+        value_range: The values of images of 16 or 32 bits that become 0 and 255, see `to_255`. None: those of 16 bits
+            from 0 to 65535, those of 32 bits as they are.
         splits: Split name to `SplitSpec`.
         has_instances: Whether the records hold instance ids.
         has_weights: Whether the records hold weight maps.
@@ -140,11 +155,10 @@ class DatasetSpec:
             object.__setattr__(self, "palette", tuple(tuple(int(v) for v in c) for c in colours))
         if len(self.palette) != self.num_classes:
             raise DataError(f"data set {self.name!r}: {len(self.palette)} colours for {self.num_classes} classes")
-
-        if self.value_range is not None and not (self.bit_depth == 16 and _is_range(self.value_range)):
+        if self.value_range is not None and not (self.bit_depth > 8 and _is_range(self.value_range)):
             raise DataError(
                 f"data set {self.name!r}: value_range {self.value_range} with {self.bit_depth} bits; expected two "
-                "values within 0-65535, the lower first, and images of 16 bits"
+                "finite values, the lower first, and images of 16 or 32 bits"
             )
 
     @property
@@ -243,14 +257,14 @@ def _check_types(spec: DatasetSpec) -> None:
 
 
 def _is_range(values) -> bool:
-    return len(values) == 2 and 0 <= values[0] < values[1] <= 65535
+    return len(values) == 2 and -np.inf < values[0] < values[1] < np.inf
 
 
 def to_255(image, value_range: tuple[float, float] | None = None, clip=np.clip):
-    """Returns 16-bit values as 0-255.
+    """Returns values of more than 8 bits as 0-255.
 
     Args:
-        image: Values 0-65535 as float32: an array, or a tensor with a `clip` for tensors (`tf.clip_by_value`).
+        image: float32: an array, or a tensor with a `clip` for tensors (`tf.clip_by_value`).
         value_range: What becomes 0 and 255, in a straight line; what lies outside is cut off. None: 0 and 65535.
         clip: Called with values, minimum and maximum.
     """

@@ -8,6 +8,7 @@ import tensorflow as tf
 from scipy import ndimage, stats
 
 from kerasseg import augment
+from kerasseg.spec import CT_WINDOWS
 
 CHANNELS = (1, 3, 4, 7)
 
@@ -142,11 +143,11 @@ def test_window_values_spreads_the_window_over_the_range(dtype):
 
 
 def test_ct_windows_are_centred_where_radiologists_have_them():
-    assert augment.CT_WINDOWS["lung"] == (-1350, 150)
-    assert augment.CT_WINDOWS["brain"] == (0, 80)
-    assert augment.CT_WINDOWS["bone"] == (-500, 1300)
+    assert CT_WINDOWS["lung"] == (-1350, 150)
+    assert CT_WINDOWS["brain"] == (0, 80)
+    assert CT_WINDOWS["bone"] == (-500, 1300)
     air_water_bone = np.array([[[-1000], [0], [1000]]], np.int16)
-    lung = augment.window_values_cv(air_water_bone, *augment.CT_WINDOWS["lung"]).ravel()
+    lung = augment.window_values_cv(air_water_bone, *CT_WINDOWS["lung"]).ravel()
     assert 0 < lung[0] < lung[1] < lung[2] == 255
 
 

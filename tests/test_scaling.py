@@ -68,8 +68,8 @@ def test_the_range_in_dataset_json(tmp_path):
     del content["value_range"]  # as it was before there was such a field
     (tmp_path / "dataset.json").write_text(json.dumps(content))
     assert DatasetSpec.load(tmp_path).value_range is None
-    for value_range, bits in (((900, 900), 16), ((-1, 5), 16), ((0, 65536), 16), ((1, 2, 3), 16), ((0, 9), 8)):
-        with pytest.raises(DataError, match=rf"value_range .* with {bits} bits; expected two values within 0-65535"):
+    for value_range, bits in (((900, 900), 16), ((0, float("inf")), 16), ((1, 2, 3), 16), ((0, 9), 8)):
+        with pytest.raises(DataError, match=rf"value_range .* with {bits} bits; expected two finite values"):
             DatasetSpec("x", ("a",), bit_depth=bits, value_range=value_range)
 
 
@@ -116,7 +116,7 @@ def test_percentiles_of_the_training_images_alone(pairs, capsys):
     assert (spec.bit_depth, spec.channels) == (16, 3)
     assert spec.notes["scaling"] == "percentile"
     assert spec.notes["percentiles"] == [2, 95]
-    assert f"16-bit values {low:g} to {high:g} become 0 to 255" in capsys.readouterr().out
+    assert f"values {low:g} to {high:g} become 0 to 255" in capsys.readouterr().out
     # As all else reads it: the evaluation's images, training batches, and single files given to a model.
     for (image, _), before in zip(eval_images(pairs / "out", "val"), val, strict=True):
         np.testing.assert_allclose(image[0], expected_255(before, low, high), atol=2e-3)
@@ -228,3 +228,36 @@ def test_a_real_photograph_with_16_bits_and_a_model(real_data, tmp_path):
     deep, plain = (tf.io.decode_png(data)[..., 0] for data in served(image_bytes=tf.constant(files))["mask_bytes"])
     np.testing.assert_array_equal(deep.numpy()[clear], expected[clear])
     np.testing.assert_array_equal(plain, eight > 100)
+
+
+def test_windows_of_computed_tomography(tmp_path, capsys):
+    """Signed values of a scanner, stored as they are, and shown as radiologists look at them."""
+    rng = np.random.default_rng(0)
+    slices = rng.integers(-1024, 3000, (3, 24, 20)).astype(np.int16)
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    for i, plane in enumerate(slices):
+        tifffile.imwrite(tmp_path / "images" / f"{i}.tif", plane)
+        Image.fromarray((plane > 100).astype(np.uint8)).save(tmp_path / "masks" / f"{i}.png")
+    (tmp_path / "classes.txt").write_text("other\nbone\n")
+    given = ["--images", tmp_path / "images", "--masks", tmp_path / "masks", "--classes", tmp_path / "classes.txt"]
+    arguments = [*map(str, given), "--output", str(tmp_path / "ct"), "--scaling", "window"]
+    convert_pairs.main([*arguments, "--window", "lung"])
+    assert "values -1350 to 150 become 0 to 255" in capsys.readouterr().out
+
+    spec = DatasetSpec.load(tmp_path / "ct")
+    assert (spec.bit_depth, spec.value_range) == (32, (-1350, 150))
+    for example, plane in zip(records.read(tmp_path / "ct", "train"), slices, strict=True):
+        np.testing.assert_array_equal(example.image[..., 0], plane)
+    shown = [expected_255(plane, -1350, 150) for plane in slices]
+    for (image, _), expected in zip(eval_images(tmp_path / "ct", "train"), shown, strict=True):
+        np.testing.assert_allclose(image[0, ..., 0], expected, atol=1e-3)
+    for engine in ("opencv", "tensorflow"):
+        batch = next(iter(train_batches(tmp_path / "ct", "train", 3, (24, 20), Augmentation(), 1, engine=engine)))
+        sums = sorted(batch[0].numpy().sum((1, 2, 3)).tolist())
+        np.testing.assert_allclose(sums, sorted(expected.sum() for expected in shown), rtol=1e-5)
+    np.testing.assert_allclose(prepared(slices[0], 1, spec.value_range)[..., 0], shown[0], atol=1e-3)
+
+    for wrong in (["--scaling", "full", "--window", "lung"], ["--scaling", "window"]):
+        with pytest.raises(DataError, match="belong together"):
+            convert_pairs.main([*map(str, given), "--output", str(tmp_path / "no"), *wrong])

@@ -9,7 +9,7 @@ import _cli
 import numpy as np
 
 from kerasseg._version import __version__
-from kerasseg.spec import DataError, voc_palette
+from kerasseg.spec import CT_WINDOWS, DataError, voc_palette
 
 
 def run(main) -> None:
@@ -32,12 +32,19 @@ def add_scaling_options(parser) -> None:
     """Adds the options of converters whose images may have 16 bits."""
     parser.add_argument(
         "--scaling",
-        choices=("full", "percentile"),
+        choices=("full", "percentile", "window"),
         default="full",
-        help="what becomes 0-255 when 16-bit images are read: all of 0-65535, or the range between two percentiles of "
-        "the training images; the pixels are stored as they are, the range in dataset.json",
+        help="what becomes 0-255 when images of more than 8 bits are read: all of 0-65535, the range between two "
+        "percentiles of the training images, or --window; pixels are stored as they are, the range in dataset.json",
     )
     parser.add_argument("--percentiles", type=percentiles, default="0.1,99.9", help="of --scaling percentile: LOW,HIGH")
+    parser.add_argument(
+        "--window",
+        type=window,
+        metavar="LOW,HIGH",
+        help="of --scaling window: the values that become 0 and 255; or of CT, in Hounsfield units, "
+        + ", ".join(CT_WINDOWS),
+    )
 
 
 def percentiles(text: str) -> tuple[float, float]:
@@ -48,6 +55,27 @@ def percentiles(text: str) -> tuple[float, float]:
     return low, high
 
 
+def window(text: str) -> tuple[float, float]:
+    """An option's two values, the lower first, or those of one of `CT_WINDOWS`."""
+    low, high = CT_WINDOWS[text] if text in CT_WINDOWS else map(float, text.split(","))
+    if not low < high:
+        raise ValueError(text)
+    return low, high
+
+
+def value_range(options, bit_depth: int) -> tuple[float, float] | None:
+    """Returns the range that --scaling window asks for; None with another scaling.
+
+    Raises:
+        DataError: There is no --window, or one without --scaling window, or the images have 8 bits.
+    """
+    if (options.scaling == "window") != (options.window is not None):
+        raise DataError("--scaling window and --window LOW,HIGH belong together; one of them is missing")
+    if options.scaling == "window" and bit_depth == 8:
+        raise DataError("--scaling window is for images of more than 8 bits; these are stored with 8: leave it out")
+    return options.window
+
+
 def scaling_notes(options, bit_depth: int, channels: int) -> dict:
     """Returns what the notes of a data set say of its scaling.
 
@@ -56,6 +84,8 @@ def scaling_notes(options, bit_depth: int, channels: int) -> dict:
     """
     if options.scaling == "full":
         return {"scaling": "full"} if bit_depth == 16 else {}
+    if options.scaling == "window":
+        return {"scaling": "window"}
     if bit_depth != 16:
         stored = "as floating point" if bit_depth == 32 else f"with {bit_depth} bits"
         raise DataError(
@@ -100,7 +130,7 @@ def write(options, spec, splits) -> None:
     )
     if spec.value_range:
         low, high = spec.value_range
-        print(f"16-bit values {low:g} to {high:g} become 0 to 255, what lies outside is cut off")
+        print(f"values {low:g} to {high:g} become 0 to 255, what lies outside is cut off")
     for name, split in spec.splits.items():
         print(f"{name}: {split.num_examples} images, {shares(spec.class_names, split)}")
         if split.ignored_pixels and not any(split.class_pixels[1:]):

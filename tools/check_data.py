@@ -158,7 +158,7 @@ def _write_sheet(path: Path, spec: DatasetSpec, splits) -> None:
     """Writes a picture of images, overlays and masks, instances and weights where there are, with the legend below."""
     from PIL import Image
 
-    from kerasseg import postprocess
+    from kerasseg import postprocess, records
 
     palette = spec.palette_256()
     titles = ["image", "overlay", "mask", *["instances"] * spec.has_instances, *["weights"] * spec.has_weights]
@@ -170,7 +170,8 @@ def _write_sheet(path: Path, spec: DatasetSpec, splits) -> None:
             legal = np.where(example.mask < spec.num_classes, example.mask, spec.ignore_label).astype(np.uint8)
             shown |= set(np.unique(legal).tolist())
             mask = postprocess.colourise(legal, palette)
-            row = [example.image, postprocess.overlay(example.image, legal, palette), mask]
+            image = records.to_255(example.image, spec)
+            row = [image, postprocess.overlay(image, legal, palette), mask]
             height, width = example.mask.shape
             texts = [example.key, f"{split.name}, {width}x{height}", f"{len(np.unique(example.mask))} labels"]
             for name, draw in (("instances", _drawn_instances), ("weight", _drawn_weight)):

@@ -77,6 +77,7 @@ def main(arguments=None):
         class_names=_class_names(options.layout, targets),
         channels=first.shape[2],
         bit_depth=bit_depth,
+        value_range=_convert.value_range(options, bit_depth),
         notes=_notes(options, targets) | _convert.scaling_notes(options, bit_depth, first.shape[2]),
     )
     splits = {

@@ -56,6 +56,7 @@ def main(arguments=None):
         palette=palette or (),
         channels=channels,
         bit_depth=bit_depth,
+        value_range=_convert.value_range(options, bit_depth),
         notes={
             "tool": "convert_pairs.py",
             "ignore": options.ignore,

@@ -59,7 +59,7 @@ def main(arguments=None):
             failed += 1
             continue
         _pictures.save_mask(options.output / "masks" / f"{name}.png", mask, classes.palette)
-        if image.dtype == "uint16":
+        if image.dtype == "uint16" or (image.dtype != "uint8" and value_range):
             image = to_255(image.astype("float32"), value_range)
         picture = overlay(image, mask, classes.colours, options.alpha)
         _pictures.save_picture(options.output / "overlays" / f"{name}.png", picture)

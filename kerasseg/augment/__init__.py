@@ -39,7 +39,6 @@ from kerasseg.augment._geometry import (
 )
 from kerasseg.augment._objects import choose_proposal, iou, jittered_box, keep_class, object_window
 from kerasseg.augment._pixels import (
-    CT_WINDOWS,
     cutout,
     cutout_cv,
     gaussian_noise,
@@ -64,7 +63,6 @@ __all__ = [
     "Augmentation",
     "BORDERS",
     "COLOUR_ORDERS",
-    "CT_WINDOWS",
     "ColourMap",
     "ColourRange",
     "Cutout",

@@ -7,24 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasseg._opencv import cv2
-
-
-def _window(centre, width):
-    return centre - width / 2, centre + width / 2
-
-
-CT_WINDOWS = {
-    "brain": _window(40, 80),
-    "lung": _window(-600, 1500),
-    "mediastinum": _window(50, 350),
-    "abdomen": _window(50, 400),
-    "liver": _window(30, 150),
-    "bone": _window(400, 1800),
-}
-"""(low, high) in Hounsfield units for `window_values`: air is -1000, water 0.
-
-Source: the centres and widths that https://radiopaedia.org/articles/windowing-ct calls typical; they vary by house.
-"""
+from kerasseg.spec import to_255
 
 
 def gaussian_noise(image: tf.Tensor, std, seed) -> tf.Tensor:
@@ -115,8 +98,8 @@ def cutout_cv(image: np.ndarray, boxes: np.ndarray, fill=0) -> np.ndarray:
 def window_values(image: tf.Tensor, low, high) -> tf.Tensor:
     """Spreads the values from `low` to `high` over 0 to 255; what lies below or above is clipped.
 
-    For images whose values mean something, as CT's Hounsfield units do (`CT_WINDOWS`). Drawing `low` and `high` anew
-    for each sample varies exposure.
+    For images whose values mean something, as CT's Hounsfield units do (`kerasseg.spec.CT_WINDOWS`). A data set's own
+    range is `DatasetSpec.value_range`; with this, a function of your own draws another for each sample.
 
     Args:
         image: [H, W, C], any dtype.
@@ -127,15 +110,12 @@ def window_values(image: tf.Tensor, low, high) -> tf.Tensor:
         float32 [H, W, C], 0-255.
     """
     low, high = tf.cast(low, tf.float32), tf.cast(high, tf.float32)
-    return tf.clip_by_value((tf.cast(image, tf.float32) - low) * (255 / (high - low)), 0, 255)
+    return to_255(tf.cast(image, tf.float32), (low, high), tf.clip_by_value)
 
 
 def window_values_cv(image: np.ndarray, low: float, high: float) -> np.ndarray:
     """`window_values` with NumPy."""
-    low, high = np.float32(low), np.float32(high)
-    values = np.asarray(image, np.float32) - low
-    values *= 255 / (high - low)
-    return np.clip(values, 0, 255, out=values)
+    return to_255(np.asarray(image, np.float32), (np.float32(low), np.float32(high)))
 
 
 def _between(index, start, length):

@@ -82,11 +82,12 @@ def prepared(image: np.ndarray, channels: int, value_range: tuple[float, float] 
     """Brings an image's values and channels into the form that a model takes.
 
     Args:
-        image: [H, W] or [H, W, C]: uint8; uint16, scaled to 0-255; bool, to 0 and 255; float, taken as it is (0-255).
+        image: [H, W] or [H, W, C]: uint8; uint16, scaled to 0-255; bool, to 0 and 255; other types are taken as they
+            are (0-255) unless there is a `value_range`.
         channels: What the model takes. Grey is repeated for three; of colour, the luma is taken for one; an alpha
             channel is dropped.
-        value_range: The uint16 values that become 0 and 255 (`DatasetSpec.value_range` of the data that the model was
-            trained on); None: 0 and 65535.
+        value_range: The values that become 0 and 255 in images of all types but uint8 and bool
+            (`DatasetSpec.value_range` of the data that the model was trained on); None: 0 and 65535 of uint16.
 
     Returns:
         float32 [H, W, channels].
@@ -100,10 +101,10 @@ def prepared(image: np.ndarray, channels: int, value_range: tuple[float, float] 
     if image.ndim != 3 or not image.size or image.dtype.kind not in "uifb":
         raise ValueError(f"expected an image [H, W] or [H, W, C] of numbers, got {image.dtype} of shape {image.shape}")
     kind, image = image.dtype.name, image.astype(np.float32)
-    if kind == "uint16":
-        image = to_255(image, value_range)
-    elif kind == "bool":
+    if kind == "bool":
         image *= 255
+    elif kind == "uint16" or (kind != "uint8" and value_range is not None):
+        image = to_255(image, value_range)
     if not np.isfinite(image).all():
         raise ValueError("the image holds values that are not finite (NaN or infinity)")
     found = image.shape[2]

@@ -143,16 +143,16 @@ def _decoded_cv(jobs: _Jobs, i: int, wanted: Wanted, window) -> dict[str, np.nda
             raise DataError(f"the {name} is {array.shape[:2]}, but the record says {size}")
         top, left, height, width = window.tolist()
         sample[name] = array[top : top + height, left : left + width]
-    return sample
+    return sample | {"image": records.to_255(sample["image"], spec)}
 
 
 def _image(encoded: bytes, is_raw: bool, spec, size) -> np.ndarray:
-    """Returns uint8, or float32 0-255, [H, W, C]."""
+    """Returns uint8, uint16 or float32 [H, W, C]."""
     if is_raw:
         return np.frombuffer(encoded, np.uint8).reshape(*size, 3)
     if spec.bit_depth == 32:
         return np.frombuffer(encoded, "<f4").reshape(*size, spec.channels)
-    return records.to_255(records.decode_image_cv(encoded, spec.channels, spec.bit_depth), spec)
+    return records.decode_image_cv(encoded, spec.channels, spec.bit_depth)
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""16-bit values as 0-255: which of them become 0 and 255, and the arithmetic inside and outside of a graph."""
+"""Values of more than 8 bits as 0-255: which become 0 and 255, and the arithmetic inside and outside of a graph."""
 
 import numpy as np
 import tensorflow as tf
@@ -11,11 +11,11 @@ NUM_VALUES = 65536
 
 
 def to_255(image, spec: DatasetSpec):
-    """Returns uint16 [..., C] of a data set as float32 with the range 0-255; other types as they are.
+    """Returns uint16 or float32 [..., C] of a data set as float32 0-255; uint8, and float32 without a range, as it is.
 
     Arrays give arrays, tensors tensors.
     """
-    if tf.as_dtype(image.dtype) != tf.uint16:
+    if image.dtype == np.uint8 or (image.dtype == np.float32 and spec.value_range is None):
         return image
     if isinstance(image, np.ndarray):
         return specs.to_255(image.astype(np.float32), spec.value_range)
