@@ -52,12 +52,16 @@ def flip(path, number):
     path.write_bytes(data)
 
 
-def spoil(path, number, feature):
+def halved(data):
+    return data[: len(data) // 2] + bytes(20)
+
+
+def spoil(path, number, feature, damage=halved):
     """Damages what a record holds and writes it with a checksum that fits: the source file was damaged."""
     serialized = list(records.serialized_records(path))
     example = tf.train.Example.FromString(serialized[number])
     values = example.features.feature[feature].bytes_list.value
-    values[0] = values[0][: len(values[0]) // 2] + bytes(20)
+    values[0] = damage(values[0])
     serialized[number] = example.SerializeToString()
     with tf.io.TFRecordWriter(str(path)) as writer:
         for record in serialized:
@@ -115,3 +119,29 @@ def test_what_no_record_explains_is_raised_as_it_was(data):
         raise tf.errors.DataLossError(None, None, "elsewhere")
     with pytest.raises(DataError, match="record 0"), pipeline.naming_damage(data):
         raise tf.errors.DataLossError(None, None, "here")
+
+
+def without_checksum(data):
+    """A PNG whose pixels all decode, but with another checksum."""
+    place = data.index(b"IEND") - 8
+    return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+
+
+SPOILT = {
+    "JPEG without its last twentieth": ("image/encoded", lambda data: data[: len(data) * 19 // 20]),
+    "JPEG without its end": ("image/encoded", lambda data: data[:-2]),
+    "PNG with a wrong checksum": ("image/segmentation/class/encoded", without_checksum),
+    "PNG without its end": ("image/segmentation/class/encoded", lambda data: data[:-14]),
+}
+
+
+@pytest.mark.parametrize("engine", ["opencv", "tensorflow"])
+@pytest.mark.parametrize("kind", SPOILT)
+def test_no_engine_trains_on_half_a_picture(data, kind, engine):
+    feature, damage = SPOILT[kind]
+    path = records.shard_paths(data, "train")[1]
+    spoil(path, 2, feature, damage)
+    batches = pipeline.train_batches(data, "train", 2, 16, "deeplab_paper", seed=1, engine=engine)
+    with pytest.raises(DataError, match=f"{path.name}, record 2: .*does not decode"), pipeline.naming_damage(data):
+        for _ in batches.take(60):  # a window that ends before the damage is read without it
+            pass

@@ -106,6 +106,8 @@ def from_record(serialized: bytes, channels: int | None = None, default_key: str
 def _from_features(features, channels, default_key) -> Example:
     key = (_bytes(features, "image/filename") or default_key.encode()).decode(errors="replace")
     encoded = _bytes(features, "image/encoded")
+    if encoded is None:
+        raise DataError(f"{key}: image/encoded holds no bytes; expected a JPEG or PNG file")
     form = (_bytes(features, "image/format") or b"").decode(errors="replace").lower()
     is_raw = form == "raw"
     instances = _map(features, "image/segmentation/instance/encoded", key, tf.uint16)
