@@ -111,6 +111,19 @@ def test_voc_with_sbd(voc, sbd, tmp_path):
     np.testing.assert_array_equal(data["train"][-1].instances, inst.Segmentation)
 
 
+def test_instances_are_kept_where_every_image_has_them(voc, tmp_path, capsys):
+    assert convert(convert_voc, tmp_path / "all", "--voc", voc)[0].has_instances
+    assert not convert(convert_voc, tmp_path / "no", "--voc", voc, "--no-instances")[0].has_instances
+    (voc / "SegmentationObject" / f"{NAMES[1]}.png").unlink()
+    assert not convert(convert_voc, tmp_path / "some", "--voc", voc)[0].has_instances
+    expected = (
+        f"note: 1 of 6 images have no object labels, first {voc / 'SegmentationObject' / NAMES[1]}.png: no instances"
+    )
+    assert expected in capsys.readouterr().err
+    with pytest.raises(DataError, match=f"lack a file, first .*{NAMES[1]}"):
+        convert_voc.main(["--voc", str(voc), "--instances", "--output", str(tmp_path / "asked")])
+
+
 def test_original_train_set_and_a_share_for_validation(voc, sbd, tmp_path):
     arguments = ["--voc", voc, "--sbd", sbd, "--train-set", "original"]
     _, data = convert(convert_voc, tmp_path / "a", *arguments, "--splits", "train")

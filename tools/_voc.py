@@ -145,6 +145,16 @@ def keep_complete(source: Source, splits: dict[str, list[str]], instances: bool,
     return kept
 
 
+def has_all_instances(source: Source, splits: dict[str, list[str]]) -> bool:
+    """Returns whether every image has object labels; says so where only some have."""
+    names = list(dict.fromkeys(name for names in splits.values() for name in names))
+    lacking = [path for name in names if not (path := source.instances(name)).is_file()]
+    if lacking and len(lacking) < len(names):
+        text = f"{len(lacking)} of {len(names)} images have no object labels, first {lacking[0]}"
+        _convert.warn(f"{text}: no instances are kept (with --instances their lack is an error)")
+    return not lacking
+
+
 def maker(source: Source, name: str, instances: bool):
     """Returns the `records.Deferred` that reads one image with its labels."""
     from kerasseg import records

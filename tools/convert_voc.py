@@ -15,13 +15,15 @@ An image that both label has VOC's labels, which mark object borders as void (25
 stored untouched. Data of one's own in the layout of VOC (JPEGImages/*.jpg, SegmentationClass/*.png,
 ImageSets/Segmentation/*.txt) convert as well.
 
-DeconvNet trains on objects: --instances keeps their numbers, and the record of each image holds their boxes. Its
-second stage also wants boxes that may hold an object (--proposals), which EdgeBox or Selective Search made before.
+DeconvNet trains on objects: their numbers are kept where every image has them (SegmentationObject, SBD's inst), and the
+record of each image holds their boxes. Its second stage also wants boxes that may hold an object (--proposals), which
+EdgeBox or Selective Search made before.
 """
 
 import _cli
 
 # isort: split
+import argparse
 from pathlib import Path
 
 import _convert
@@ -43,7 +45,11 @@ def main(arguments=None):
         "--val-share", type=_convert.share, default=0, help="take val from the training set, this share"
     )
     parser.add_argument("--seed", type=int, default=0, help="of --val-share")
-    parser.add_argument("--instances", action="store_true", help="keep object numbers (SegmentationObject, SBD's inst)")
+    parser.add_argument(
+        "--instances",
+        action=argparse.BooleanOptionalAction,
+        help="keep object numbers (SegmentationObject, SBD's inst); default: where every image has them",
+    )
     _proposals.add_options(parser)
     parser.add_argument("--classes", type=Path, help="class names, one per line (default: the 21 of VOC)")
     options = parser.parse_args(arguments)
@@ -52,7 +58,8 @@ def main(arguments=None):
     train_set = options.train_set or ("train_aug" if source.sbd else "train")
     names, palette = _convert.read_classes(options.classes) if options.classes else (VOC_CLASS_NAMES, None)
     lists = _lists(source, train_set, options)
-    kept = _voc.keep_complete(source, lists, options.instances, options.allow_missing)
+    kept = _voc.keep_complete(source, lists, bool(options.instances), options.allow_missing)
+    instances = _voc.has_all_instances(source, kept) if options.instances is None else options.instances
     spec = DatasetSpec(
         name=_convert.name_of(options.output),
         class_names=names,
@@ -67,7 +74,7 @@ def main(arguments=None):
             "missing": {split: sorted(set(lists[split]) - set(kept[split])) for split in lists},
         },
     )
-    named = {split: [(name, _voc.maker(source, name, options.instances)) for name in kept[split]] for split in kept}
+    named = {split: [(name, _voc.maker(source, name, instances)) for name in kept[split]] for split in kept}
     _convert.write(options, spec, _proposals.added(options, named))
 
 
