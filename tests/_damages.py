@@ -151,15 +151,18 @@ def read_shard(path):
 
 
 def read_record(path):
-    """A record whose checksum fits, whatever it holds: in NumPy and in a graph."""
+    """A record whose checksum fits, whatever it holds: in NumPy, in a graph and by OpenCV.
+
+    In a graph only where it is a tf.train.Example at all: TensorFlow's own parser crashes on some that are none, where
+    a length within claims more than is there. On disk the checksum guards against that; a faulty writer's records
+    have to go through check_data.py, which does without that parser.
+    """
     serialized = path.read_bytes()
-    parsed = None
+    example = records.from_record(serialized, 3)
     with contextlib.suppress(tf.errors.OpError, UnicodeDecodeError):
         parsed = records.parse(tf.constant(serialized), channels=3, weight=True, instances=True)
-        same = parsed["image"].shape[:2] == parsed["mask"].shape == parsed["weight"].shape == parsed["instances"].shape
-        if not same:
+        if len({tuple(parsed[name].shape[:2]) for name in ("image", "mask", "weight", "instances")}) > 1:
             raise ValueError("parse gives arrays of several sizes")
-    example = records.from_record(serialized, 3)
     features = tf.train.Example.FromString(serialized).features.feature
     for name, stored in (("image", "image"), ("mask", "image/segmentation/class")):
         if getattr(example, name) is None:
