@@ -15,7 +15,7 @@ from tensorflow import keras
 from kerasseg import augment, records
 from kerasseg.losses import CrossEntropy
 from kerasseg.pipeline import eval_images, naming_damage, presets, train_batches
-from kerasseg.spec import DataError, DatasetSpec
+from kerasseg.spec import DataError, DatasetSpec, SplitSpec
 
 
 def example(i, height=20, width=24, channels=3, dtype=np.uint8, weight=False):
@@ -400,8 +400,6 @@ def test_what_does_not_decode_ends_the_batches(data_dir, tmp_path, engine):
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_training_reads_real_records_of_the_original_project(oracle, tmp_path, engine):
-    from kerasseg.spec import SplitSpec
-
     shutil.copy(oracle / "data/three.tfrecord", tmp_path)
     decoded = np.load(oracle / "data/three_decoded.npz")
     split = SplitSpec(3, ("three.tfrecord",), (0,) * 21)
@@ -414,8 +412,6 @@ def test_training_reads_real_records_of_the_original_project(oracle, tmp_path, e
 
 def test_real_records_of_the_original_project(oracle, tmp_path):
     """Its raw records are read as they are: only a `dataset.json` has to say what they hold."""
-    from kerasseg.spec import SplitSpec
-
     shutil.copy(oracle / "data/three.tfrecord", tmp_path)
     decoded = np.load(oracle / "data/three_decoded.npz")
     split = SplitSpec(3, ("three.tfrecord",), (0,) * 21)
@@ -446,3 +442,26 @@ def test_show_batches_draws_a_sheet(data_dir, tmp_path, capsys):
     assert "--preset: expected one of cells" in capsys.readouterr().err
     with pytest.raises(DataError, match="is no folder; make it"):
         show_batches.main(["--data", str(data_dir), "--output", str(tmp_path / "no" / "x.png")])
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_records_that_do_not_state_their_images_size(tmp_path, engine):
+    """Those of some other programs: the size then is that in the header of the JPEG or PNG."""
+    rng = np.random.default_rng(0)
+    smooth = cv2.resize(rng.integers(0, 255, (4, 5, 3)).astype(np.uint8), (31, 22))
+    encoded = [cv2.imencode(".jpg", smooth)[1].tobytes(), cv2.imencode(".png", smooth)[1].tobytes()]
+    mask = rng.integers(0, 3, (22, 31)).astype(np.uint8)
+    features = {"image/segmentation/class/encoded": cv2.imencode(".png", mask)[1].tobytes()}
+    with tf.io.TFRecordWriter(str(tmp_path / "bare")) as writer:
+        for data in encoded:
+            both = features | {"image/encoded": data}
+            lists = {name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[v])) for name, v in both.items()}
+            writer.write(tf.train.Example(features=tf.train.Features(feature=lists)).SerializeToString())
+    split = SplitSpec(2, ("bare",), (0,) * 3)
+    DatasetSpec("bare", ("background", "one", "two"), splits={"train": split}).save(tmp_path)
+    image, masks = next(iter(train_batches(tmp_path, "train", 2, None, "fcn", engine=engine, seed=1)))
+    np.testing.assert_array_equal(masks, [mask, mask])
+    expected = [cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1] for data in encoded]
+    order = 0 if np.array_equal(image[0], expected[0]) else 1  # the two come shuffled
+    np.testing.assert_array_equal(image[0], expected[order])
+    np.testing.assert_array_equal(image[1], expected[1 - order])

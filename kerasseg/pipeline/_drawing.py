@@ -56,7 +56,7 @@ def draw(
         serialized, objects=augmentation.needs_boxes, proposals=augmentation.crop == "proposal"
     )
     size = tf.cast(tf.stack([features["image/height"], features["image/width"]]), tf.int32)
-    known = tf.debugging.assert_positive(size, "a record has no image/height and image/width")
+    known = tf.debugging.assert_positive(size, "a record's image has no pixels")
     with tf.control_dependencies([known] if known is not None else []):
         size = tf.identity(size)
     plan = augment.draw_plan(augmentation, seed, size, wanted.crop_size, wanted.spec.channels, features)

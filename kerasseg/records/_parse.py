@@ -69,8 +69,9 @@ def parse(
 def parse_features(serialized: tf.Tensor, *, objects: bool = False, proposals: bool = False) -> dict[str, tf.Tensor]:
     """Returns the features of one record as they are stored, nothing decoded; empty where the record has none.
 
-    "image/height" and "image/width" are those of the raw records of the original project, too. Where asked, boxes come
-    with them as "objects", "object_labels" and "proposals"; see `parse`.
+    "image/height" and "image/width" are those of the raw records of the original project, too, and where a record does
+    not state them those of its image file. Where asked, boxes come with them as "objects", "object_labels" and
+    "proposals"; see `parse`.
     """
     expected = FEATURES | (OBJECT_FEATURES if objects else {}) | (PROPOSAL_FEATURES if proposals else {})
     features = tf.io.parse_single_example(serialized, expected)
@@ -80,9 +81,21 @@ def parse_features(serialized: tf.Tensor, *, objects: bool = False, proposals: b
     if proposals:
         features["proposals"] = _boxes(features, "image/proposal/bbox")
     is_original = tf.strings.length(features["image_raw"]) > 0
-    for side in ("height", "width"):
-        features[f"image/{side}"] = tf.where(is_original, features[side], features[f"image/{side}"])
+    sides = ("height", "width")
+    stated = tf.stack([tf.where(is_original, features[side], features[f"image/{side}"]) for side in sides])
+    size = tf.cond(tf.reduce_all(stated > 0), lambda: stated, lambda: _size_in_header(features["image/encoded"]))
+    features["image/height"], features["image/width"] = tf.unstack(size, 2)
     return features
+
+
+def _size_in_header(encoded: tf.Tensor) -> tf.Tensor:
+    """Returns height and width of a JPEG or PNG file, int64 [2]; not all programs state them beside it."""
+
+    def png():
+        width_and_height = tf.io.decode_raw(tf.strings.substr(encoded, 16, 8), tf.int32, little_endian=False)
+        return tf.cast(width_and_height[::-1], tf.int64)
+
+    return tf.cond(tf.io.is_jpeg(encoded), lambda: tf.cast(tf.io.extract_jpeg_shape(encoded)[:2], tf.int64), png)
 
 
 def decode(
