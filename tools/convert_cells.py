@@ -25,6 +25,7 @@ import _cli
 from pathlib import Path
 
 import _convert
+import _scaling
 
 from kerasseg.spec import DataError, DatasetSpec
 
@@ -57,7 +58,7 @@ def main(arguments=None):
     parser.add_argument("--val-sequences", help="ctc: keep these films for validation instead (02 or 02,03)")
     parser.add_argument("--seed", type=int, default=0, help="of the split")
     parser.add_argument("--channels", type=_convert.positive, help="to store (default: as found; DSB 2018: 3)")
-    _convert.add_scaling_options(parser)
+    _scaling.add_options(parser)
     parser.add_argument("--annotations", choices=("both", "gt", "st"), default="both", help="ctc: gold, silver truth")
     parser.add_argument("--partial", choices=("ignore", "background"), default="ignore", help="ctc: what is unlabelled")
     options = parser.parse_args(arguments)
@@ -77,8 +78,8 @@ def main(arguments=None):
         class_names=_class_names(options.layout, targets),
         channels=first.shape[2],
         bit_depth=bit_depth,
-        value_range=_convert.value_range(options, bit_depth),
-        notes=_notes(options, targets) | _convert.scaling_notes(options, bit_depth, first.shape[2]),
+        value_range=_scaling.value_range(options, bit_depth),
+        notes=_notes(options, targets) | _scaling.notes(options, bit_depth, first.shape[2]),
     )
     splits = {
         name: [_maker(image, targets, channels, options) for image in part]

@@ -19,6 +19,7 @@ import _cli
 from pathlib import Path
 
 import _convert
+import _scaling
 
 from kerasseg.spec import IGNORE_LABEL, DataError, DatasetSpec
 
@@ -35,7 +36,7 @@ def main(arguments=None):
     parser.add_argument("--map", type=_mapping, default={}, help="labels to change, for example 255=1,128=2")
     parser.add_argument("--voc-colours", action="store_true", help="decode colours by the VOC colour map")
     parser.add_argument("--channels", type=_convert.positive, help="to store (default: as found, colour if any is)")
-    _convert.add_scaling_options(parser)
+    _scaling.add_options(parser)
     parser.add_argument("--val-images", type=Path, help="folder of images for validation")
     parser.add_argument("--val-masks", type=Path, help="folder of their masks")
     parser.add_argument("--train-list", type=Path, help="names of the images to train on, one per line")
@@ -56,7 +57,7 @@ def main(arguments=None):
         palette=palette or (),
         channels=channels,
         bit_depth=bit_depth,
-        value_range=_convert.value_range(options, bit_depth),
+        value_range=_scaling.value_range(options, bit_depth),
         notes={
             "tool": "convert_pairs.py",
             "ignore": options.ignore,
@@ -64,7 +65,7 @@ def main(arguments=None):
             "val_share": options.val_share,
             "seed": options.seed,
         }
-        | _convert.scaling_notes(options, bit_depth, channels),
+        | _scaling.notes(options, bit_depth, channels),
     )
     mapping = {**options.map, **dict.fromkeys(options.ignore, IGNORE_LABEL)}
     colours = _convert.default_palette(len(names)) if options.voc_colours else palette
