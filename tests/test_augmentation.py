@@ -298,6 +298,7 @@ def test_only_the_objects_class_is_kept():
         ({"scale": (2.0, 1.0)}, "scale: expected two factors above 0"),
         ({"crop": "middle"}, "crop: expected one of random, centre, object, proposal, received 'middle'"),
         ({"border": "wrap"}, "border: expected fill or mirror"),
+        ({"fill": "median"}, "fill: expected a number, one per channel, or \"mean\", received 'median'"),
         ({"rotation": -1.0}, "rotation: expected at least 0"),
         ({"only_object": True}, 'needs crop="object"'),
         ({"colour": ColourRange(), "grey": GreyRange()}, "not both"),

@@ -381,6 +381,18 @@ def test_data_without_instances_is_named(tmp_path):
         train_batches(tmp_path / "plain", "train", 1, 8, preset="deconvnet_stage2")
 
 
+def test_functions_take_whole_images_too(data_dir):
+    stored = {e.image[0, 0, 0]: e for e in records.read(data_dir, "train")}
+    images = take(3, data_dir, "train", 1, None, lambda sample, seed, size: augment.centre_crop(sample, size), seed=1)
+    for image, mask in images:
+        truth = stored[int(image[0, 0, 0, 0])]
+        np.testing.assert_array_equal(image[0], truth.image)
+        np.testing.assert_array_equal(mask[0], truth.mask)
+    image, mask = take(1, data_dir, "train", 2, None, "deeplab_original", seed=1)[0]
+    assert image.shape == (2, 20, 24, 3)
+    assert mask.shape == (2, 20, 24)
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_what_does_not_decode_ends_the_batches(data_dir, tmp_path, engine):
     """Its checksum is right, its PNG is not: what other programs may write."""

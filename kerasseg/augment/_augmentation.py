@@ -99,7 +99,9 @@ CROPS = ("random", "centre", "object", "proposal")
 class Augmentation:
     """How samples are varied and cut to one size: ranges, from which each sample's parameters are drawn once.
 
-    The steps are taken in the order of the attributes. `dataclasses.replace(presets.unet, rotation=0)` makes a variant.
+    The steps: what is shown is cut out and resized, or fetched pixel by pixel where there is rotation, shift, elastic
+    deformation or a mirrored border; then flips, blur, colour or grey values, noise, padding, cutout, quarter turns.
+    `dataclasses.replace(presets.unet, rotation=0)` makes a variant.
 
     Attributes:
         scale: Factors between which the scale is drawn.
@@ -159,6 +161,9 @@ class Augmentation:
         self._require(self.box_margin > 0, "box_margin", "a factor above 0")
         self._require(self.box_resized >= 1, "box_resized", "a factor of at least 1")
         self._require(self.border in ("fill", "mirror"), "border", "fill or mirror")
+        self._require(
+            not isinstance(self.fill, str) or self.fill == "mean", "fill", 'a number, one per channel, or "mean"'
+        )
         for name in ("rotation", "shift", "blur", "noise"):
             self._require(getattr(self, name) >= 0, name, "at least 0")
         if isinstance(self.elastic, GridElastic):

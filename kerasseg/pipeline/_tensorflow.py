@@ -23,9 +23,7 @@ def batched(data, preset, wanted: Wanted, batch_size: int, num_parallel: int):
 
     def sample(seed, serialized):
         decoded = _decoded(records.parse_features(serialized), wanted)
-        if wanted.crop_size is None:
-            return preset(decoded, seed, tuple(tf.unstack(tf.shape(decoded["image"])[:2])))
-        return preset(decoded, seed, wanted.crop_size)
+        return preset(decoded, seed, tf.shape(decoded["image"])[:2] if wanted.crop_size is None else wanted.crop_size)
 
     return _batched(data, sample, wanted, batch_size, num_parallel)
 

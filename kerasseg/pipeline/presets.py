@@ -4,7 +4,8 @@ Most are an `Augmentation`, ranges that parameters are drawn from; `dataclasses.
 a variant. `deeplab_original` is a function `(sample, seed, crop_size) -> sample` of TensorFlow ops; `train_batches`
 takes yours as well. There the sample is a dictionary as `kerasseg.records.parse` gives it ("image" uint8, or float32
 0-255, [H, W, C]; "mask" uint8 [H, W]; perhaps "weight" and "instances"), `seed` int64 [2] is another one for every
-sample and epoch, `crop_size` is (height, width), the size of what is returned.
+sample and epoch, `crop_size` is (height, width), the size of what is returned; for whole images the image's own, int32
+[2].
 """
 
 import tensorflow as tf
