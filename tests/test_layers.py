@@ -23,6 +23,7 @@ from kerasseg.layers import (
     MaxPoolWithIndices2D,
     MaxUnpool2D,
     MaxUnpoolWithIndices2D,
+    MergeClasses,
     MonteCarloDropout,
     Normalize,
     Resize,
@@ -51,6 +52,7 @@ EXAMPLES = {
     "MaxPoolWithIndices2D": (lambda: MaxPoolWithIndices2D(3), (None, None, 3)),
     "MaxUnpool2D": (lambda: MaxUnpool2D(), [(None, None, 3), (None, None, 3)]),
     "MaxUnpoolWithIndices2D": (lambda: MaxUnpoolWithIndices2D(), [(None, None, 3)] * 3),
+    "MergeClasses": (lambda: MergeClasses([[0], [2, 1]]), (None, None, 4)),
     "MonteCarloDropout": (lambda: MonteCarloDropout(0.3, sampling=True), (None, None, 3)),
     "Normalize": (lambda: Normalize((1.0, 2.0, 3.0), 2.0, bgr=True), (None, None, 3)),
     "Resize": (lambda: Resize(scale=2), (None, None, 3)),
@@ -659,3 +661,22 @@ def test_group_norm_has_a_number_of_groups_that_divides(channels, groups):
     layer = make_norm("group", channels, name="norm", momentum=0.9, epsilon=1e-5)
     assert layer.groups == groups
     assert layer(floats(1, 3, 3, channels)).shape == (1, 3, 3, channels)
+
+
+def test_merged_classes_have_the_sum_of_the_probabilities():
+    logits = 5 * floats(2, 4, 3, 4)
+    expected = tf.nn.softmax(logits).numpy()
+    merged = tf.nn.softmax(MergeClasses([[3], [0, 2], [1]])(logits)).numpy()
+    np.testing.assert_allclose(merged[..., 1], expected[..., 0] + expected[..., 2], rtol=1e-5)
+    np.testing.assert_allclose(merged[..., [0, 2]], expected[..., [3, 1]], rtol=1e-5)
+
+
+@pytest.mark.parametrize("groups", [[], [[0], []], [[0, 1], [1]], [[-1], [0]]])
+def test_groups_that_are_no_partition_are_refused(groups):
+    with pytest.raises(ValueError, match="none empty, none in two groups"):
+        MergeClasses(groups)
+
+
+def test_groups_beyond_the_logits_are_refused():
+    with pytest.raises(ValueError, match="name classes beyond the 2"):
+        MergeClasses([[0], [1, 2]])(floats(1, 2, 2, 2))

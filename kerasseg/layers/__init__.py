@@ -15,6 +15,7 @@ from kerasseg.layers._dropout import MonteCarloDropout
 from kerasseg.layers._input_size import LegalInputSize
 from kerasseg.layers._lrn import LocalResponseNorm
 from kerasseg.layers._max_unpool import MaxPoolWithIndices2D, MaxUnpool2D, MaxUnpoolWithIndices2D
+from kerasseg.layers._merge_classes import MergeClasses
 from kerasseg.layers._norm import BatchNorm, make_norm
 from kerasseg.layers._normalize import Normalize
 from kerasseg.layers._num_classes import num_classes_of
@@ -36,6 +37,7 @@ __all__ = [
     "MaxPoolWithIndices2D",
     "MaxUnpool2D",
     "MaxUnpoolWithIndices2D",
+    "MergeClasses",
     "MonteCarloDropout",
     "Normalize",
     "Resize",
