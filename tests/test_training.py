@@ -10,7 +10,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from kerasseg import training
-from kerasseg.layers import LegalInputSize, Normalize
+from kerasseg.layers import LegalInputSize, MergeClasses, Normalize
 from kerasseg.losses import CrossEntropy
 from kerasseg.metrics import MeanIoU, confusion_matrix, scores
 from kerasseg.spec import DataError
@@ -353,6 +353,35 @@ def test_several_outputs_learn_from_one_mask(tmp_path, capsys):
     assert result["val_mean_iou"] == pytest.approx(float(score.result()))
     assert state.history[-1]["val_mean_iou"] == pytest.approx(result["val_mean_iou"])
     assert len(keras.models.load_model(run.best).outputs) == 2
+
+
+def test_what_is_delivered_is_scored_and_kept(tmp_path):
+    """Three classes are learnt, of which two are one in the masks of validation and in best.keras."""
+    keras.utils.set_random_seed(1)
+    image = keras.Input((None, None, 3))
+    logits = keras.layers.Conv2D(3, 3, padding="same")(Normalize(scale=255.0)(image))
+    model = keras.Model(image, logits)
+    training.compile(model, training.optimizer("sgd", 0.05), CrossEntropy())
+
+    def fine(mask):
+        return tf.where(mask == 255, 255, mask + mask * tf.range(tf.shape(mask)[2]) % 2)
+
+    def deliver(trained):
+        return keras.Model(trained.input, MergeClasses([[0], [1, 2]])(trained.output))
+
+    data = batches().map(lambda image, mask: (image, fine(mask)))
+    validated = lambda: images().map(lambda image, mask: (image, mask, fine(mask)))  # noqa: E731
+    _, state, run = train(tmp_path / "run", model, data=data, val_data=validated, deliver=deliver)
+    delivered = keras.models.load_model(run.best)
+    assert [delivered.output_shape[-1], keras.models.load_model(run.last).output_shape[-1]] == [2, 3]
+    losses, counts = [], 0
+    for picture, mask in images():
+        losses.append(float(CrossEntropy()(fine(mask), model(picture))))
+        counts += confusion_matrix(mask.numpy(), deliver(model)(picture).numpy().argmax(-1), 2, 255)
+    assert state.history[-1]["val_loss"] == pytest.approx(np.mean(losses), rel=1e-5)
+    assert state.history[-1]["val_mean_iou"] == pytest.approx(scores(counts)["mean_iou"])
+    _, again, _ = train(tmp_path / "run", model, steps=STEPS + EVERY, data=data, val_data=validated, deliver=deliver)
+    assert again.step == STEPS + EVERY
 
 
 def test_curves_are_drawn(tmp_path):

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 from typing import TextIO
 
 from tensorflow import keras
@@ -33,9 +34,15 @@ class Checkpoint(keras.callbacks.Callback):
     It adds val_loss and val_mean_iou to the epoch's logs, which the callbacks after it see.
     """
 
-    def __init__(self, run: RunFolder, state: TrainingState, validation: Validation | None):
+    def __init__(
+        self,
+        run: RunFolder,
+        state: TrainingState,
+        validation: Validation | None,
+        deliver: Callable[[keras.Model], keras.Model] | None = None,
+    ):
         super().__init__()
-        self._run, self._state, self._validation = run, state, validation
+        self._run, self._state, self._validation, self._deliver = run, state, validation, deliver
         self._steps = 0
 
     def on_train_begin(self, logs=None):
@@ -60,7 +67,7 @@ class Checkpoint(keras.callbacks.Callback):
         row["seconds"] = round(time.perf_counter() - self._start, 1)
         self._state.step, self._steps = step, 0
         self._state.history.append(row)
-        self._run.save(self.model, self._state)
+        self._run.save(self.model, self._state, self._deliver)
 
 
 class Progress(keras.callbacks.Callback):

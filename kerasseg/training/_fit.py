@@ -43,6 +43,7 @@ def fit(
     validate_every: int,
     val_data: tf.data.Dataset | None = None,
     ignore_label: int | None = IGNORE_LABEL,
+    deliver: Callable[[keras.Model], keras.Model] | None = None,
     progress: bool = True,
 ) -> TrainingState:
     """Trains a compiled model up to step `steps`, from where the run in the folder stands.
@@ -60,6 +61,8 @@ def fit(
         validate_every: Steps between validations; what a killed run can lose.
         val_data: Whole images, see `Validation`. None: no validation, and no best.keras.
         ignore_label: Mask value that does not count.
+        deliver: Makes of the model what is to be scored and saved in best.keras, on the same input and with the same
+            weights: `models.unet_plus_plus_averaged` for one. None: the model itself.
         progress: Whether to show progress on stderr.
     Returns:
         The state reached.
@@ -73,8 +76,8 @@ def fit(
     batches = data(state.step) if callable(data) else data.skip(state.step)
     if len(model.outputs) > 1:
         batches = batches.map(lambda image, *targets: (image, *((x,) * len(model.outputs) for x in targets)))
-    validation = None if val_data is None else Validation(model, val_data, ignore_label)
-    callbacks = [StopAt(steps, state.step), Checkpoint(run, state, validation)]
+    validation = None if val_data is None else Validation(model, val_data, ignore_label, deliver)
+    callbacks = [StopAt(steps, state.step), Checkpoint(run, state, validation, deliver)]
     if progress:
         callbacks.append(Progress(steps, state, sys.stderr))
     callbacks.append(keras.callbacks.TensorBoard(str(run.tensorboard), write_graph=False))

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 from tensorflow import keras
@@ -114,8 +115,16 @@ class RunFolder:
             ) from error
         return state
 
-    def save(self, model: keras.Model, state: TrainingState) -> None:
-        """Writes last.keras; best.keras too where the newest row is the best; then log.csv and run.json."""
+    def save(
+        self,
+        model: keras.Model,
+        state: TrainingState,
+        deliver: Callable[[keras.Model], keras.Model] | None = None,
+    ) -> None:
+        """Writes last.keras; best.keras too where the newest row is the best; then log.csv and run.json.
+
+        best.keras holds what `deliver` makes of the model, if given: then it is not to be resumed from.
+        """
         partial = self.directory / "partial.keras"
         model.save(str(partial))
         with zipfile.ZipFile(partial, "a") as archive:
@@ -123,10 +132,13 @@ class RunFolder:
             archive.writestr(_STATE_FILE, json.dumps({**dataclasses.asdict(state), "seed_states": seeds}))
         _flush(partial)
         if state.best is state.history[-1]:
-            copy = self.directory / "partial_best.keras"
-            shutil.copyfile(partial, copy)
-            _flush(copy)
-            os.replace(copy, self.best)
+            best = self.directory / "partial_best.keras"
+            if deliver is None:
+                shutil.copyfile(partial, best)
+            else:
+                deliver(model).save(str(best))
+            _flush(best)
+            os.replace(best, self.best)
         # The last file to change is the one that a resumed run believes.
         os.replace(partial, self.last)
         self._write_log(state)

@@ -1,5 +1,7 @@
 """Scoring a model on whole images while it trains."""
 
+from collections.abc import Callable
+
 import numpy as np
 import tensorflow as tf
 from tensorflow import keras
@@ -18,52 +20,61 @@ class Validation:
     A model that returns less than it is given (a U-Net with valid padding) gets the image mirrored at its borders, so
     that the whole mask is scored.
 
-    Of a model with several outputs the last is scored; the loss is that of all.
+    Scored is what `deliver` makes of the model, that is, what best.keras will hold; without it, the last of several
+    outputs. The loss is that of the model which is trained, over all its outputs.
 
     Args:
         model: Compiled, image [B, H, W, C] -> logits [B, h, w, K], or a list of such.
-        data: Elements (image float32 [1, H, W, C], mask int32 [1, H, W]).
+        data: Elements (image float32 [1, H, W, C], mask int32 [1, H, W]), perhaps with a third part [1, H, W]: what the
+            loss is given in the mask's place, where the model learns other labels than those it is scored by.
         ignore_label: Mask value that does not count.
+        deliver: A function from the model to another on the same input, which shares its weights and has one output.
     """
 
-    def __init__(self, model: keras.Model, data: tf.data.Dataset, ignore_label: int | None = IGNORE_LABEL):
+    def __init__(
+        self,
+        model: keras.Model,
+        data: tf.data.Dataset,
+        ignore_label: int | None = IGNORE_LABEL,
+        deliver: Callable[[keras.Model], keras.Model] | None = None,
+    ):
         self._model, self._data, self._ignore_label = model, data, ignore_label
-        scored = keras.Model(model.input, model.outputs[-1])
+        scored = keras.Model(model.input, model.outputs[-1]) if deliver is None else deliver(model)
+        self._all = keras.Model(model.input, [*model.outputs, *scored.outputs])
         self._score = MeanIoU(num_classes_of(scored), ignore_label)
         self._loss = keras.metrics.Mean()
         self._rules = size_rules(scored)
         image, mask = data.element_spec[:2]
-        signature = [
-            tf.TensorSpec([None, None, None, image.shape[-1]], image.dtype),
-            tf.TensorSpec([None, None, None], mask.dtype),
-        ]
+        masks = tf.TensorSpec([None, None, None], mask.dtype)
+        signature = [tf.TensorSpec([None, None, None, image.shape[-1]], image.dtype), masks, masks]
         self._step = tf.function(self._score_batch, input_signature=signature)
 
     def __call__(self) -> dict[str, float]:
         """Returns val_loss (mean over the images of their loss) and val_mean_iou."""
         self._score.reset_state()
         self._loss.reset_state()
-        for image, mask, *_ in self._data:
+        for image, mask, *target in self._data:
+            target = target[0] if target else mask
             if self._rules != (SizeRule(), SizeRule()):
-                image, mask = self._padded(image.numpy(), mask.numpy())
-            self._step(image, mask)
+                image, mask, target = self._padded(image.numpy(), mask.numpy(), target.numpy())
+            self._step(image, mask, target)
         return {"val_loss": float(self._loss.result()), "val_mean_iou": float(self._score.result())}
 
-    def _score_batch(self, image, mask):
-        logits = self._model(image, training=False)
-        several = isinstance(logits, list)
-        self._score.update_state(mask, logits[-1] if several else logits)
-        masks = [mask] * len(logits) if several else mask
-        self._loss.update_state(self._model.compute_loss(x=image, y=masks, y_pred=logits))
+    def _score_batch(self, image, mask, target):
+        *logits, scored = self._all(image, training=False)
+        self._score.update_state(mask, scored)
+        targets = [target] * len(logits)
+        y, y_pred = (targets, logits) if len(logits) > 1 else (target, logits[0])
+        self._loss.update_state(self._model.compute_loss(x=image, y=y, y_pred=y_pred))
 
-    def _padded(self, image, mask):
+    def _padded(self, image, *masks):
         """Mirrors an image outwards until its logits cover the mask; more logits than mask meet the ignored label."""
         image_pad, mask_pad = [(0, 0)], [(0, 0)]
-        for size, rule in zip(mask.shape[1:], self._rules, strict=True):
+        for size, rule in zip(masks[0].shape[1:], self._rules, strict=True):
             legal, before = rule.covering(size), rule.margin // 2
             image_pad.append((before, legal - size - before))
             mask_pad.append((0, legal - rule.margin - size))
         if self._ignore_label is None and any(after for _, after in mask_pad):
             raise ValueError("this model pads images to a legal size, which takes an ignore_label, received None")
         image = np.pad(image, [*image_pad, (0, 0)], mode="reflect")
-        return image, np.pad(mask, mask_pad, constant_values=self._ignore_label or 0)
+        return image, *(np.pad(mask, mask_pad, constant_values=self._ignore_label or 0) for mask in masks)
