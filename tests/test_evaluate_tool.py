@@ -10,11 +10,14 @@ import pytest
 from PIL import Image
 from tensorflow import keras
 
-from kerasseg.metrics import adapted_rand_f_score, confusion_matrix, instance_ious, scores
-from kerasseg.records import Example, write
+from kerasseg.inference import Segmenter
+from kerasseg.layers import MergeClasses, Scale
+from kerasseg.metrics import adapted_rand_f_score, confusion_matrix, detections, instance_ious, scores
+from kerasseg.records import Example, instance_targets, write
 from kerasseg.spec import DataError, DatasetSpec
 
 NAMES = ("background", "cell", "never")
+OBJECT_SCORES = ("adapted_rand_f_score", "mean_instance_iou", "average_precision_50", "mean_average_precision_50")
 
 
 def threshold_model(channels=1, num_classes=3):
@@ -80,6 +83,17 @@ def test_objects_are_scored_as_by_hand():
     assert adapted_rand_f_score(np.eye(1, dtype=int), np.ones((1, 1), int)) is None
 
 
+def test_detections_by_hand():
+    instances = np.array([[1, 1, 1, 1, 0, 2, 2, 0, 3]])
+    assert detections(instances, np.array([[7, 7, 7, 0, 0, 2, 0, 9, 0]])) == (1, 2, 2)  # IoU .75 and .5 exactly
+    assert detections(instances, instances) == (3, 0, 0)
+    assert detections(instances, np.zeros_like(instances)) == (0, 0, 3)
+    assert detections(np.zeros_like(instances), instances) == (0, 3, 0)
+    assert detections(instances, np.array([[7, 7, 7, 0, 0, 2, 0, 9, 0]]), min_iou=0.8) == (0, 3, 3)
+    with pytest.raises(ValueError, match="from 0.5 to below 1, received 0.4"):
+        detections(instances, instances, min_iou=0.4)
+
+
 def test_the_report_holds_what_can_be_counted_by_hand(data, run, tmp_path, capsys):
     output = tmp_path / "report"
     (output / "overlays").mkdir(parents=True)
@@ -98,6 +112,7 @@ def test_the_report_holds_what_can_be_counted_by_hand(data, run, tmp_path, capsy
     assert report["num_images"] == 3
     assert 0 < report["adapted_rand_f_score"] < 1
     assert 0 < report["mean_instance_iou"] < 1
+    assert 0 < report["average_precision_50"] < 1
     share = total[0].sum() / total.sum()
     np.testing.assert_allclose(report["baseline"]["mean_iou"], share / 2)
     printed = capsys.readouterr().out
@@ -121,8 +136,38 @@ def test_a_perfect_model_scores_one(tmp_path):
     arguments = ["--model", tmp_path / "m.keras", "--data", tmp_path / "data", "--output", tmp_path / "out"]
     evaluate.main([str(argument) for argument in arguments])
     report = json.loads((tmp_path / "out" / "report.json").read_text())
-    for name in ("mean_iou", "pixel_accuracy", "adapted_rand_f_score", "mean_instance_iou"):
+    for name in ("mean_iou", "pixel_accuracy", *OBJECT_SCORES):
         assert report[name] == 1, name
+
+
+def test_touching_objects_are_parted_by_a_model_that_knows_rims(tmp_path):
+    """The image shows inside and rim; the same model without rims takes two squares that touch for one."""
+    _, _, instances = cells(0)
+    instances = instances.astype(np.uint16)
+    instances[3:15, 13:19] = 7
+    image = (80 * instance_targets(instances, "rim"))[..., None]
+    mask = (instances > 0).astype(np.uint8)
+    spec = DatasetSpec("cells", NAMES[:2], channels=1)
+    write(tmp_path / "data", spec, {"val": [Example("a", image, mask, instances)]}, progress=False)
+    picture = keras.Input((None, None, 1))
+    layer = keras.layers.Conv2D(3, 1, name="rims")  # -(x - c)² over c = 0, 80, 160, without the part they share
+    fine = layer(picture)
+    layer.set_weights([np.array([0, 160, 320]).reshape(1, 1, 1, 3) / 100, -(np.array([0, 80, 160]) ** 2) / 100])
+    coarse = MergeClasses([[0], [1, 2]])(fine)
+    model = keras.Model(picture, coarse)
+    reports = []
+    for name, outputs in (("rims", coarse), ("plain", Scale(1.0)(coarse))):
+        keras.Model(picture, outputs).save(tmp_path / f"{name}.keras")
+        arguments = ["--model", tmp_path / f"{name}.keras", "--data", tmp_path / "data", "--output", tmp_path / name]
+        evaluate.main([str(argument) for argument in arguments])
+        reports.append(json.loads((tmp_path / name / "report.json").read_text()))
+    assert [report["mean_iou"] for report in reports] == [1, 1]
+    assert [reports[0][name] for name in OBJECT_SCORES] == [1] * len(OBJECT_SCORES)
+    # The two that touch make one whose IoU with the larger of them is 120/192: six found, one missed.
+    assert reports[1]["average_precision_50"] == pytest.approx(6 / 7)
+    found = Segmenter(model).objects(image)
+    np.testing.assert_array_equal(np.unique(np.stack([found, instances], -1)[mask > 0], axis=0).shape, (7, 2))
+    assert not found[mask == 0].any()
 
 
 def test_evaluate_refuses_what_does_not_fit(data, run, tmp_path):

@@ -152,3 +152,13 @@ def test_ignored_pixels_stay_ignored(dtype):
     mask = np.array([[0, 3, 7, 255]], dtype)
     np.testing.assert_array_equal(augment.keep_class(mask, 3), [[0, 3, 0, 255]])
     np.testing.assert_array_equal(augment.keep_class(mask, 3, background=1, ignore_label=7), [[1, 3, 7, 1]])
+
+
+def test_rim_targets_are_those_of_conversion(real_data):
+    """Neither touching objects nor the image's edge make a difference; ignored pixels stay."""
+    for _, mask, instances, *_ in list(voc_objects(real_data))[:4]:
+        instances = instances.astype(np.int32)
+        expected = records.instance_targets(instances, "rim").astype(np.int32)
+        expected[mask == 255] = 255
+        found = augment.rim_targets(mask.astype(np.int32)[None], instances[None])
+        np.testing.assert_array_equal(found[0], expected)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kerasseg.postprocess import colourise, displayable, legend, montage, objects, overlay
+from kerasseg.postprocess import colourise, displayable, legend, montage, objects, overlay, split_by_rims
 from kerasseg.spec import VOC_CLASS_NAMES, voc_palette
 
 PALETTE = np.array([[0, 0, 0], [200, 0, 0], [0, 100, 50]])
@@ -127,3 +127,24 @@ def test_objects_are_components_grown_over_their_rims():
     assert not found[mask == 0].any()
     assert found[10, 10] != found[9, 9]
     assert objects(mask, object_class=2).max() == 1
+
+
+def test_objects_grow_from_their_insides_over_their_rims():
+    """Two squares that touch, one that is all rim, and a speck that is too small."""
+    truth = np.zeros((20, 40), int)
+    truth[4:14, 3:13], truth[4:14, 13:23], truth[2:5, 30:38], truth[15:17, 30:33] = 1, 2, 3, 4
+    labels = np.where(truth > 0, 2, 0)
+    labels[5:13, 4:12] = labels[5:13, 14:22] = 1
+    probabilities = 0.8 * np.eye(3)[labels] + 0.2 / 3
+    found = split_by_rims(probabilities)
+    pairs = {(a, b) for a, b in zip(truth.ravel(), found.ravel(), strict=True)}
+    assert len(pairs) == 5  # background, three objects one to one, and the speck to nothing
+    assert (4, 0) in pairs
+    assert sorted(np.unique(found)) == [0, 1, 2, 3]
+    assert len(np.unique(split_by_rims(probabilities, min_size=1))) == 5
+    assert not split_by_rims(probabilities, threshold=0.95).any()
+
+
+def test_probabilities_of_other_classes_have_no_rims():
+    with pytest.raises(ValueError, match=r"\[H, W, 3\] of outside, inside, rim; received \(4, 4, 2\)"):
+        split_by_rims(np.zeros((4, 4, 2)))

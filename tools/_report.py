@@ -22,7 +22,11 @@ def table(scores: dict, baseline: dict, class_names: Sequence[str]) -> str:
         ("frequency_weighted_iou", "frequency-weighted IoU"),
     ):
         lines.append(line(label, scores[name], baseline[name]))
-    for name, label in (("adapted_rand_f_score", "adapted Rand F"), ("mean_instance_iou", "mean instance IoU")):
+    for name, label in (
+        ("adapted_rand_f_score", "adapted Rand F"),
+        ("mean_instance_iou", "mean instance IoU"),
+        ("average_precision_50", "objects' AP at IoU .5"),
+    ):
         if name in scores:
             lines.append(line(label, scores[name], None))
     lines.append("IoU of")

@@ -6,7 +6,7 @@
 Writes OUTPUT/report.json, OUTPUT/confusion_matrix.png and OUTPUT/overlays/ (the worst and the best images: picture,
 truth and prediction); files of these names, and the pictures in overlays/, are replaced, others are left alone. Beside
 the scores the table shows those of predicting the first class everywhere. Data with instances (cells) is scored by
-objects too: components of the predicted class 1 against the true instances.
+objects too: components of the predicted class 1 against the true instances, or what a model that knows rims parts.
 """
 
 import json
@@ -120,10 +120,10 @@ class _ObjectScores:
         from kerasseg.records import read
 
         self._examples = read(data, split)
-        self._f_scores, self._ious = [], []
+        self._f_scores, self._ious, self._detections = [], [], []
 
     def add(self, prediction):
-        from kerasseg.metrics import adapted_rand_f_score, instance_ious
+        from kerasseg.metrics import adapted_rand_f_score, detections, instance_ious
         from kerasseg.postprocess import objects
 
         example = next(self._examples)
@@ -134,15 +134,25 @@ class _ObjectScores:
         if example.instances is None:
             return
         instances = example.instances.astype(int)
-        found = objects(prediction.predicted)
+        found = objects(prediction.predicted) if prediction.objects is None else prediction.objects
         score = adapted_rand_f_score(instances, found)
         if score is not None:
             self._f_scores.append(score)
         self._ious.extend(instance_ious(instances, found))
+        counts = detections(instances, found)
+        if sum(counts):
+            self._detections.append(counts)
 
     def result(self):
-        """Means: of F over the images that have objects, of IoU over all objects."""
+        """Means: of F over the images that have objects, of IoU over all objects.
+
+        Average precision is TP / (TP + FP + FN) at an IoU above 0.5, counted over all images, and its mean over images.
+        """
+        pooled = [sum(counts) for counts in zip(*self._detections, strict=True)]
+        of_images = [found / (found + false + missed) for found, false, missed in self._detections]
         return {
+            "average_precision_50": pooled[0] / sum(pooled) if pooled else None,
+            "mean_average_precision_50": sum(of_images) / len(of_images) if of_images else None,
             "adapted_rand_f_score": sum(self._f_scores) / len(self._f_scores) if self._f_scores else None,
             "mean_instance_iou": float(sum(self._ious) / len(self._ious)) if self._ious else None,
         }

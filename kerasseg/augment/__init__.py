@@ -37,7 +37,7 @@ from kerasseg.augment._geometry import (
     resize,
     rotate90,
 )
-from kerasseg.augment._objects import choose_proposal, iou, jittered_box, keep_class, object_window
+from kerasseg.augment._objects import choose_proposal, iou, jittered_box, keep_class, object_window, rim_targets
 from kerasseg.augment._pixels import (
     cutout,
     cutout_cv,
@@ -109,6 +109,7 @@ __all__ = [
     "render_cv",
     "rescale",
     "resize",
+    "rim_targets",
     "rotate90",
     "simard_displacement",
     "simard_displacement_cv",

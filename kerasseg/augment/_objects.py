@@ -124,3 +124,24 @@ def _one(boxes, which):
 def _area(boxes):
     sides = tf.maximum(boxes[..., 2:] - boxes[..., :2], 0)
     return sides[..., 0] * sides[..., 1]
+
+
+def rim_targets(mask: tf.Tensor, instances: tf.Tensor, ignore_label: int = IGNORE_LABEL) -> tf.Tensor:
+    """Returns the mask of outside 0, inside 1 and rim 2 of a batch, after augmentation.
+
+    The rim is an object's outermost pixels: those with one of eight neighbours in the image that is not of the object.
+    `kerasseg.records.instance_targets(instances, "rim")` is the same at conversion, in NumPy.
+
+    Args:
+        mask: Integer [B, H, W]; only where it is ignored matters.
+        instances: Integer [B, H, W], 0 = no object, below 2**24.
+        ignore_label: Mask value that stays.
+
+    Returns:
+        Like `mask`.
+    """
+    numbers = tf.cast(instances, tf.float32)[..., None]
+    highest, lowest = tf.nn.max_pool2d(numbers, 3, 1, "SAME"), -tf.nn.max_pool2d(-numbers, 3, 1, "SAME")
+    rim = tf.squeeze((highest != numbers) | (lowest != numbers), -1)
+    target = tf.where(instances > 0, tf.where(rim, 2, 1), 0)
+    return tf.where(mask == ignore_label, mask, tf.cast(target, mask.dtype))

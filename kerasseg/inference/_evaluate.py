@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 from tensorflow import keras
 
+from kerasseg.inference._rims import merged, rim_model, softmax
 from kerasseg.inference._tiled import predict_tiled
 from kerasseg.layers import num_classes_of
 from kerasseg.metrics import confusion_matrix
+from kerasseg.postprocess import split_by_rims
 from kerasseg.spec import IGNORE_LABEL
 
 
@@ -22,6 +24,7 @@ class Prediction:
         mask: The truth, int32 [H, W].
         predicted: uint8 [H, W].
         confusion_matrix: int64 [K, K], rows truth, of this image.
+        objects: int32 [H, W], 1, 2, ... the objects and 0 none, from a model that knows their rims; else None.
     """
 
     key: str
@@ -29,6 +32,7 @@ class Prediction:
     mask: np.ndarray
     predicted: np.ndarray
     confusion_matrix: np.ndarray
+    objects: np.ndarray | None = None
 
 
 def predictions(
@@ -53,13 +57,16 @@ def predictions(
     found = num_classes_of(model)
     if found != num_classes:
         raise ValueError(f"the model tells {found} classes apart, the data set has {num_classes}")
+    rims = rim_model(model)
     for number, (image, mask, *key) in enumerate(images):
         image, mask = np.asarray(image)[0], np.asarray(mask)[0]
         name = np.asarray(key[0]).reshape(-1)[0] if key else str(number)
         name = name.decode() if isinstance(name, bytes) else str(name)
-        predicted = predict_tiled(model, image, **tiling).argmax(-1).astype(np.uint8)
+        logits = predict_tiled(rims or model, image, **tiling)
+        predicted = (merged(logits) if rims else logits).argmax(-1).astype(np.uint8)
         counts = confusion_matrix(mask, predicted, num_classes, ignore_label)
-        yield Prediction(name, image, mask, predicted, counts)
+        objects = split_by_rims(softmax(logits)) if rims else None
+        yield Prediction(name, image, mask, predicted, counts, objects)
 
 
 def evaluate(

@@ -7,8 +7,10 @@ from tensorflow import keras
 
 import kerasseg.layers  # noqa: F401  (registers the layers of saved models)
 from kerasseg.inference._reading import prepared, read_image
+from kerasseg.inference._rims import rim_model, softmax
 from kerasseg.inference._tiled import predict_tiled
 from kerasseg.layers import num_classes_of
+from kerasseg.postprocess import objects, split_by_rims
 from kerasseg.spec import DataError
 
 
@@ -54,6 +56,7 @@ class Segmenter:
     ):
         self.model = model if isinstance(model, keras.Model) else load_model(model)
         num_classes_of(self.model)
+        self._rims = rim_model(self.model)
         self.value_range = value_range
         self._tiling = {"tile_size": tile_size, "overlap": overlap, "memory_budget": memory_budget, "blend": blend}
 
@@ -67,14 +70,17 @@ class Segmenter:
             DataError: The file cannot be read, or its channels do not fit the model.
             ValueError: The array is no image, or its channels do not fit the model.
         """
+        return self._logits(self.model, image)
+
+    def _logits(self, model, image):
         if not isinstance(image, (str, Path)):
-            return predict_tiled(self.model, self.prepared(image), **self._tiling)
+            return predict_tiled(model, self.prepared(image), **self._tiling)
         pixels = read_image(image)
         try:
             pixels = self.prepared(pixels)
         except ValueError as error:
             raise DataError(f"{image}: {error}") from error
-        return predict_tiled(self.model, pixels, **self._tiling)
+        return predict_tiled(model, pixels, **self._tiling)
 
     def prepared(self, image: np.ndarray) -> np.ndarray:
         """Returns what the model is given for an image [H, W] or [H, W, C]: float32 [H, W, C], see `prepared`."""
@@ -86,6 +92,14 @@ class Segmenter:
 
     def probabilities(self, image: np.ndarray | str | Path) -> np.ndarray:
         """Returns the softmax of the logits, float32 [H, W, K], of an image as `logits` takes it."""
-        logits = self.logits(image)
-        exponentials = np.exp(logits - logits.max(-1, keepdims=True))
-        return exponentials / exponentials.sum(-1, keepdims=True)
+        return softmax(self.logits(image))
+
+    def objects(self, image: np.ndarray | str | Path) -> np.ndarray:
+        """Returns the single objects, int32 [H, W], 0 = none, of an image as `logits` takes it.
+
+        A model that knows the rims of objects parts touching ones (`postprocess.split_by_rims`); of others, an object
+        is a connected component of class 1.
+        """
+        if self._rims is None:
+            return objects(self.segment(image))
+        return split_by_rims(softmax(self._logits(self._rims, image)))

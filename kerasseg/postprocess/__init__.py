@@ -3,5 +3,6 @@
 from kerasseg.postprocess._drawing import colourise, displayable, overlay
 from kerasseg.postprocess._objects import objects
 from kerasseg.postprocess._sheets import legend, montage
+from kerasseg.postprocess._watershed import split_by_rims
 
-__all__ = ["colourise", "displayable", "legend", "montage", "objects", "overlay"]
+__all__ = ["colourise", "displayable", "legend", "montage", "objects", "overlay", "split_by_rims"]
