@@ -21,6 +21,7 @@ _SUBPACKAGES = (
     "models",
     "pipeline",
     "postprocess",
+    "recipes",
     "records",
     "spec",
     "training",

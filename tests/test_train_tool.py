@@ -8,7 +8,7 @@ import pytest
 import train
 from tensorflow import keras
 
-from kerasseg import models, pipeline, records, spec
+from kerasseg import models, pipeline, recipes, records, spec
 from kerasseg.metrics import confusion_matrix, scores
 
 TINY = ["--model", "unet", "--model-option", "filters=4", "depth=1", "padding=same", "batch_norm=True", "dropout=0.2"]
@@ -108,11 +108,10 @@ def test_a_finished_run_says_so_again_and_other_options_are_refused(data, tmp_pa
 
 def test_batches_from_any_step_are_those_of_an_uninterrupted_run(data):
     """Seven images and batches of four: only every fourth epoch begins with a batch."""
-    options = train._parser().parse_args([*TINY, *SHORT, "--data", str(data), "--output", "x"])
-    options.crop_size, described = (16, 16), spec.DatasetSpec.load(data)
-    whole = list(train._batches(options, described, 0).take(16).as_numpy_iterator())
+    stage = recipes.Stage("unet", None, None, None, steps=16, batch_size=4, crop_size=16, preset="cells")
+    whole = list(recipes.batches(stage, data).take(16).as_numpy_iterator())
     for step in (1, 6, 7, 8, 15):
-        later = next(train._batches(options, described, step).as_numpy_iterator())
+        later = next(recipes.batches(stage, data, first=step).as_numpy_iterator())
         for ours, expected in zip(later, whole[step], strict=True):
             np.testing.assert_array_equal(ours, expected)
 
@@ -139,7 +138,7 @@ def test_starts_from_the_weights_of_another_model(data, tmp_path, capsys):
         (["--model", "vgg"], "--model vgg: expected one of "),
         (["--model-option", "width=3"], "--model-option width=3: expected NAME=VALUE with a name of "),
         (["--model-option", "padding=some"], "padding must be one of valid, same, got 'some'"),
-        (["--model-option", "padding=valid"], "--crop-size 16 16: height 16 is not legal here"),
+        (["--model-option", "padding=valid"], "crops of 16 x 16: height 16 is not legal here"),
         (["--preset", "wild"], "--preset wild: expected one of cells, "),
         (["--init", "weights.keras"], "--init: weights.keras does not exist"),
         (["--pixel-weights"], "no weight maps"),

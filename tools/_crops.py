@@ -3,15 +3,19 @@
 import argparse
 
 
-def add_option(parser, default: int) -> None:
-    """Adds `--crop-size N`, `--crop-size H W` or `--crop-size whole`; `size` turns it into what the pipeline takes."""
+def add_option(parser, default: int | None, more: str = "") -> None:
+    """Adds `--crop-size N`, `--crop-size H W` or `--crop-size whole`; `size` turns it into what the pipeline takes.
+
+    With a default of None, None says that the option was not given; `more` goes behind the help.
+    """
     parser.add_argument(
         "--crop-size",
         nargs="+",
         type=_side,
-        default=[default],
+        default=None if default is None else [default],
         metavar="N",
-        help="side of the training crops, or height and width, pixels; or whole: no crops, for batches of one image",
+        help="side of the training crops, or height and width, pixels; or whole: no crops, for batches of one image"
+        + more,
     )
 
 

@@ -62,16 +62,20 @@ class RunFolder:
             # Once more, under the lock: another process may have begun here in between.
             self._refuse_strangers(described)
             self._describe = described
-            if not self.last.exists():
+            if not self._has_begun():
                 self._write_run({})
             yield self
+
+    def _has_begun(self) -> bool:
+        """Whether there is a checkpoint, of this run or of a stage of it, in a folder within."""
+        return self.last.exists() or any(self.directory.glob(f"*/{self.last.name}"))
 
     def _refuse_strangers(self, described: dict) -> None:
         if not self.run_file.exists():
             if self.directory.exists() and any(path.name != ".lock" for path in self.directory.iterdir()):
                 raise DataError(f"{self.directory} exists and holds no run (no run.json); choose another output folder")
             return
-        if not self.last.exists():  # broken off before its first checkpoint: nothing to mix up
+        if not self._has_begun():  # broken off before its first checkpoint: nothing to mix up
             return
         try:
             there = json.loads(self.run_file.read_text(encoding="utf-8"))
@@ -100,8 +104,7 @@ class RunFolder:
         if not self.last.exists():
             return TrainingState()
         try:
-            with zipfile.ZipFile(self.last) as archive:
-                stored = json.loads(archive.read(_STATE_FILE))
+            stored = self._stored()
             # Only an optimiser that has its variables takes them from the file.
             model.optimizer.build(model.trainable_variables)
             model.load_weights(str(self.last))
@@ -109,11 +112,14 @@ class RunFolder:
                 variable.assign(value)
             state = TrainingState(stored["step"], stored["history"])
         except (zipfile.BadZipFile, KeyError, ValueError, TypeError, OSError) as error:
-            raise DataError(
-                f"{self.last} cannot be resumed from ({error}); put {self.best.name} in its place to go on from the "
-                "best checkpoint, or delete the folder to start anew"
-            ) from error
+            raise self._damaged(error) from error
         return state
+
+    def _damaged(self, error: Exception) -> DataError:
+        return DataError(
+            f"{self.last} cannot be resumed from ({error}); put {self.best.name} in its place to go on from the "
+            "best checkpoint, or delete the folder to start anew"
+        )
 
     def save(
         self,
@@ -141,12 +147,43 @@ class RunFolder:
             os.replace(best, self.best)
         # The last file to change is the one that a resumed run believes.
         os.replace(partial, self.last)
-        self._write_log(state)
+        self.write_log(state)
         best = state.best or {}
         scores = {"step": state.step, "best_mean_iou": best.get("val_mean_iou"), "best_step": best.get("step")}
         self._write_run(scores)
 
-    def _write_log(self, state: TrainingState) -> None:
+    def _stored(self) -> dict:
+        with zipfile.ZipFile(self.last) as archive:
+            return json.loads(archive.read(_STATE_FILE))
+
+    @property
+    def scores(self) -> dict:
+        """What run.json says of the training so far; empty before the first checkpoint."""
+        return json.loads(self.run_file.read_text(encoding="utf-8"))["scores"]
+
+    def note(self, **scores) -> None:
+        """Adds to the scores in run.json, which the next `save` writes anew."""
+        self._write_run({**self.scores, **scores})
+
+    def state(self) -> TrainingState:
+        """Returns the state of last.keras without its weights; a fresh one where there is none."""
+        if not self.last.exists():
+            return TrainingState()
+        try:
+            stored = self._stored()
+            return TrainingState(stored["step"], stored["history"])
+        except (zipfile.BadZipFile, KeyError, ValueError, TypeError, OSError) as error:
+            raise self._damaged(error) from error
+
+    def put_best(self, source: Path) -> None:
+        """Makes a copy of a `.keras` file the folder's best.keras, in one step."""
+        copy = self.directory / "partial_best.keras"
+        shutil.copyfile(source, copy)
+        _flush(copy)
+        os.replace(copy, self.best)
+
+    def write_log(self, state: TrainingState) -> None:
+        """Writes log.csv: a row for each of the state's."""
         text = io.StringIO()
         writer = csv.DictWriter(text, fieldnames=list(state.history[0]), lineterminator="\n")
         writer.writeheader()

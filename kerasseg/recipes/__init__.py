@@ -1,0 +1,21 @@
+"""How the networks' authors trained them: one function each, from a data set's `DatasetSpec` to a list of stages.
+
+    from kerasseg import recipes
+    from kerasseg.spec import DatasetSpec
+
+    stages = recipes.fcn_staged(DatasetSpec.load("tfrecords/voc2012"))
+    print(recipes.table(stages))
+    recipes.run(stages, "tfrecords/voc2012", "runs/fcn", init="vgg16_weights.h5")
+
+`tools/train.py --recipe fcn_staged --data tfrecords/voc2012 --output runs/fcn` does the same. `__all__` lists
+the recipes; a `Stage` of one's own goes through `run` as well.
+"""
+
+from kerasseg.recipes._change import change as change
+from kerasseg.recipes._run import batches as batches
+from kerasseg.recipes._run import run as run
+from kerasseg.recipes._stage import Solver as Solver
+from kerasseg.recipes._stage import Stage as Stage
+from kerasseg.recipes._table import table as table
+
+__all__ = []
