@@ -28,6 +28,7 @@ from kerasseg.layers import (
     Normalize,
     Resize,
     Scale,
+    StandardizeImage,
     make_norm,
 )
 
@@ -57,6 +58,7 @@ EXAMPLES = {
     "Normalize": (lambda: Normalize((1.0, 2.0, 3.0), 2.0, bgr=True), (None, None, 3)),
     "Resize": (lambda: Resize(scale=2), (None, None, 3)),
     "Scale": (lambda: Scale(0.01), (None, None, 3)),
+    "StandardizeImage": (lambda: StandardizeImage(0.5), (None, None, 3)),
 }
 
 
@@ -680,3 +682,13 @@ def test_groups_that_are_no_partition_are_refused(groups):
 def test_groups_beyond_the_logits_are_refused():
     with pytest.raises(ValueError, match="name classes beyond the 2"):
         MergeClasses([[0], [1, 2]])(floats(1, 2, 2, 2))
+
+
+def test_standardized_images_have_mean_zero_and_deviation_one_but_flat_ones_stay_flat():
+    images = 40 * floats(3, 20, 30, 3) + np.array([100, 50, 0]).reshape(3, 1, 1, 1)
+    images[2] /= 40
+    out = StandardizeImage()(images).numpy()
+    np.testing.assert_allclose(out.mean((1, 2, 3)), 0, atol=1e-5)
+    np.testing.assert_allclose(out[:2].std((1, 2, 3)), 1, atol=1e-5)
+    np.testing.assert_allclose(out[2], (images[2] - images[2].mean()) / 8, atol=1e-5)
+    np.testing.assert_allclose(StandardizeImage()(images[:1] * 1.5 + 20).numpy(), out[:1], atol=1e-4)

@@ -174,3 +174,24 @@ def test_the_loss_falls_on_the_centre_of_a_whole_mask():
     model.compile(keras.optimizers.Adam(1e-3), CrossEntropy())
     losses = [float(model.train_on_batch(image, mask)) for _ in range(10)]
     assert losses[-1] < 0.98 * losses[0]
+
+
+@pytest.mark.parametrize("size", [(32, 64), (37, 50)])
+def test_downscaled_it_is_the_network_on_the_averaged_image(size):
+    options = {"input_shape": (None, None, 1), "filters": 4, "depth": 2, "padding": "same", "dropout": 0.0}
+    small, large = unet(2, downscale=2, **options), unet(2, **options)
+    large.set_weights(small.get_weights())
+    image = np.random.default_rng(0).uniform(0, 255, (1, *size, 1)).astype(np.float32)
+    halved = tf.nn.avg_pool2d(image, 2, 2, "SAME")
+    expected = tf.image.resize(large(halved), size)
+    np.testing.assert_allclose(small(image), expected, atol=1e-5)
+    with pytest.raises(ValueError, match="1 with valid padding, got 2"):
+        unet(2, downscale=2, input_shape=(None, None, 1))
+
+
+def test_standardized_it_does_not_see_brightness_and_contrast():
+    options = {"input_shape": (None, None, 3), "filters": 4, "depth": 2, "padding": "same", "dropout": 0.0}
+    model = unet(2, standardize=True, **options)
+    image = np.random.default_rng(0).uniform(40, 120, (1, 16, 16, 3)).astype(np.float32)
+    np.testing.assert_allclose(model(image), model(image * 1.7 + 9), atol=1e-4)
+    assert not np.allclose(unet(2, **options)(image), unet(2, **options)(image * 1.7 + 9), atol=1e-4)

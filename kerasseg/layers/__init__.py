@@ -22,6 +22,7 @@ from kerasseg.layers._num_classes import num_classes_of
 from kerasseg.layers._resize import Resize
 from kerasseg.layers._scale import Scale
 from kerasseg.layers._size_rule import SizeRule, size_rules
+from kerasseg.layers._standardize import StandardizeImage
 
 __all__ = [
     "ASPP",
@@ -43,6 +44,7 @@ __all__ = [
     "Resize",
     "Scale",
     "SizeRule",
+    "StandardizeImage",
     "make_norm",
     "num_classes_of",
     "size_rules",

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from tensorflow import keras
 
-from kerasseg.layers import CropLike, LegalInputSize, Normalize, Resize
+from kerasseg.layers import CropLike, LegalInputSize, Normalize, Resize, StandardizeImage
 from kerasseg.models._double_conv import double_conv
 
 
@@ -40,6 +40,8 @@ def unet(
     norm: str | Callable = "batch",
     momentum: float = 0.9,
     dropout: float = 0.5,
+    standardize: bool = False,
+    downscale: int = 1,
 ) -> keras.Model:
     """Builds U-Net.
 
@@ -64,6 +66,10 @@ def unet(
         norm: What kind, if so: "batch", "sync", "group", "frozen" or a callable; see `kerasseg.layers.make_norm`.
         momentum: Of the moving statistics. 0.9 follows them within tens of steps: small data sets are trained briefly.
         dropout: Share of activations dropped at the end of the two lowest levels of the contracting path.
+        standardize: Whether each image is brought to mean 0 and deviation 1 first (`layers.StandardizeImage`), instead
+            of scaled to 0...1: for images whose brightness tells nothing.
+        downscale: The network sees the image at 1/n of its size, and its logits are resized bilinearly to the image's:
+            n² times less work, n times the field of view. With same padding.
 
     Returns:
         Model: `image` float32 [B, H, W, C], 0-255 -> `logits` float32 [B, H, W, K], or [B, H - 184, W - 184, K].
@@ -72,7 +78,7 @@ def unet(
     Reference: Ronneberger et al. 2015, arXiv:1505.04597, section 2, figure 1; "release": `phseg_v5` of
         u-net-release-2015-10-02.
     Differs: The image is scaled to 0...1 inside the model, the paper does not say how. Same padding, normalisation,
-        bilinear upsampling and fewer filters are later users' forms.
+        bilinear upsampling, fewer filters, `standardize` and `downscale` are later users' forms.
     """
     if variant not in _VARIANTS:
         raise ValueError(f"variant must be one of {', '.join(_VARIANTS)}, got {variant!r}")
@@ -87,10 +93,14 @@ def unet(
             raise ValueError(f"{option} must be one of {', '.join(legal)}, got {value!r}")
     if depth < 1 or filters < 1:
         raise ValueError(f"depth and filters must be at least 1, got depth={depth}, filters={filters}")
+    if downscale < 1 or (downscale > 1 and padding == "valid"):
+        raise ValueError(f"downscale must be at least 1, and 1 with valid padding, got {downscale}")
     convs = {"padding": padding, "norm": norm if batch_norm else "none", "momentum": momentum}
 
     image = keras.Input(input_shape, name="image")
-    x = Normalize(scale=255.0, name="normalize")(image)
+    x = StandardizeImage(name="normalize")(image) if standardize else Normalize(scale=255.0, name="normalize")(image)
+    if downscale > 1:
+        x = keras.layers.AveragePooling2D(downscale, padding="same", name="downscale")(x)
     if padding == "valid":
         x = _legal_input_size(depth)(x)
     skips = []
@@ -111,6 +121,8 @@ def unet(
         x = _join(x, skips[level - 1], padding, f"up{level}")
         x = double_conv(x, channels, f"up{level}", **convs)
     logits = keras.layers.Conv2D(num_classes, 1, kernel_initializer="he_normal", dtype="float32", name="logits")(x)
+    if downscale > 1:
+        logits = Resize(dtype="float32", name="resize")([logits, image])
     return keras.Model(image, logits, name=name or "unet")
 
 
