@@ -12,8 +12,9 @@ It is handed a model and data sets, and names none.
 
 from kerasseg.training._curves import plot_curves
 from kerasseg.training._fit import compile, fit
-from kerasseg.training._optimizers import SGD, Adam, optimizer, schedule
+from kerasseg.training._optimizers import SGD, Adam, optimizer
 from kerasseg.training._run_folder import RunFolder
+from kerasseg.training._schedules import Schedule, schedule
 from kerasseg.training._state import TrainingState
 from kerasseg.training._strategy import strategy
 from kerasseg.training._validation import Validation
@@ -22,6 +23,7 @@ __all__ = [
     "SGD",
     "Adam",
     "RunFolder",
+    "Schedule",
     "TrainingState",
     "Validation",
     "compile",

@@ -9,8 +9,8 @@ from tensorflow import keras
 from tqdm import tqdm
 
 from kerasseg.spec import DataError
-from kerasseg.training._optimizers import current_rate
 from kerasseg.training._run_folder import RunFolder
+from kerasseg.training._schedules import current_rate
 from kerasseg.training._state import TrainingState
 from kerasseg.training._validation import Validation
 

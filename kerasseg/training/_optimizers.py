@@ -1,100 +1,143 @@
-"""Learning rates and optimisers."""
+"""SGD and Adam, as the papers that trained these networks meant them."""
+
+import math
 
 import tensorflow as tf
 from tensorflow import keras
 
+from kerasseg.training._schedules import Schedule
+from kerasseg.training._update import NO_DECAY, Update
 
-def schedule(
-    name: str, learning_rate: float, *, steps: int, power: float = 0.9
-) -> float | keras.optimizers.schedules.LearningRateSchedule:
-    """Returns a learning rate by name.
+
+@keras.utils.register_keras_serializable("kerasseg")
+class SGD(Update, keras.optimizers.SGD):
+    """Stochastic gradient descent with momentum, as in Caffe: the rate is inside the momentum.
+
+        velocity = momentum · velocity - rate · gradient
+        weight = weight + velocity        (Nesterov: weight + momentum · velocity - rate · gradient)
 
     Args:
-        name: "constant"; "poly": rate · (1 - step / steps)^power (DeepLab); or "cosine": half a wave from rate to 0.
-        learning_rate: At step 0.
-        steps: Length of the whole training; the rate is 0 from there on.
-        power: Of "poly".
-    Raises:
-        ValueError: Another name, or a rate or a length that is not positive.
+        learning_rate: A number or what `schedule` gives.
+        momentum: Between 0 and 1.
+        nesterov: Whether the step looks ahead.
+        **options: Of `optimizer`: weight_decay, decay, no_decay, rate_multipliers, accumulate, ema, clip_norm, name.
     """
-    if learning_rate <= 0 or steps <= 0:
-        raise ValueError(f"learning_rate and steps must be positive, received {learning_rate} and {steps}")
-    if name == "constant":
-        return float(learning_rate)
-    if name == "poly":
-        return keras.optimizers.schedules.PolynomialDecay(learning_rate, steps, end_learning_rate=0.0, power=power)
-    if name == "cosine":
-        return keras.optimizers.schedules.CosineDecay(learning_rate, steps)
-    raise ValueError(f"schedule must be 'constant', 'poly' or 'cosine', received {name!r}")
 
+    _slots = ("momentum",)
 
-class _L2:
-    """Adds `l2` · variable to the gradient of every variable of rank 2 or more, after replicas have added theirs up."""
+    def __init__(self, learning_rate=0.01, *, momentum: float = 0.0, nesterov: bool = False, name="sgd", **options):
+        super().__init__(learning_rate, momentum=float(momentum), nesterov=nesterov, name=name, **options)
 
-    def __init__(self, *args, l2: float = 0.0, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.l2 = l2
-
-    def update_step(self, gradient, variable, *args):  # Keras 3 passes the rate as well, Keras 2 does not
-        if self.l2 and len(variable.shape) > 1:
-            gradient = tf.convert_to_tensor(gradient) + self.l2 * tf.convert_to_tensor(variable)
-        return super().update_step(gradient, variable, *args)
+    def _step(self, weight, gradient, kept, rate, number):
+        (velocity,) = kept
+        velocity.assign(self.momentum * velocity - rate * gradient)
+        if self.nesterov:
+            weight.assign_add(self.momentum * velocity - rate * gradient)
+        else:
+            weight.assign_add(velocity)
 
     def get_config(self):
-        return {**super().get_config(), "l2": self.l2}
+        return {**super().get_config(), "momentum": self.momentum, "nesterov": self.nesterov}
 
 
 @keras.utils.register_keras_serializable("kerasseg")
-class SGD(_L2, keras.optimizers.SGD):
-    """`keras.optimizers.SGD` with `l2`: weight decay as classic SGD has it, part of the gradient, under the momentum.
+class Adam(Update, keras.optimizers.Adam):
+    """Adam (Kingma and Ba 2015, the form before their section 2.1, which TensorFlow and Keras have).
 
-    The same as the penalty l2/2 · Σw² in the loss, except that the reported loss stays without it. Biases and the
-    scales and shifts of normalisation (variables of rank 1) have none.
+        mean = beta_1 · mean + (1 - beta_1) · gradient
+        square = beta_2 · square + (1 - beta_2) · gradient²
+        weight = weight - rate · √(1 - beta_2^n) / (1 - beta_1^n) · mean / (√square + epsilon)     at the n-th update
+
+    Args:
+        learning_rate: A number or what `schedule` gives.
+        beta_1, beta_2: Between 0 and 1.
+        epsilon: As in Keras, 1e-7; TensorFlow 1 had 1e-8.
+        **options: Of `optimizer`: weight_decay, decay, no_decay, rate_multipliers, accumulate, ema, clip_norm, name.
     """
 
+    _slots = ("mean", "square")
 
-@keras.utils.register_keras_serializable("kerasseg")
-class Adam(_L2, keras.optimizers.Adam):
-    """`keras.optimizers.Adam` with `l2` as `kerasseg.training.SGD` has it."""
+    def __init__(
+        self,
+        learning_rate=0.001,
+        *,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        name="adam",
+        **options,
+    ):
+        super().__init__(learning_rate, beta_1=beta_1, beta_2=beta_2, epsilon=epsilon, name=name, **options)
+
+    def _step(self, weight, gradient, kept, rate, number):
+        mean, square = kept
+        mean.assign_add((gradient - mean) * (1 - self.beta_1))
+        square.assign_add((tf.square(gradient) - square) * (1 - self.beta_2))
+        # expm1: as 1 - beta^n, all but the last digits of a float32 cancel in the first updates.
+        grown_1, grown_2 = (-tf.math.expm1(number * math.log(beta)) for beta in (self.beta_1, self.beta_2))
+        corrected = rate * tf.sqrt(grown_2) / grown_1
+        weight.assign_sub(corrected * mean / (tf.sqrt(square) + self.epsilon))
+
+    def get_config(self):
+        config = {"beta_1": self.beta_1, "beta_2": self.beta_2, "epsilon": self.epsilon}
+        return {**super().get_config(), **config}
 
 
 def optimizer(
     name: str,
-    learning_rate: float | keras.optimizers.schedules.LearningRateSchedule,
+    learning_rate: float | Schedule,
     *,
     momentum: float = 0.9,
     weight_decay: float = 0.0,
     decay: str = "l2",
+    no_decay: tuple[str, ...] = NO_DECAY,
+    rate_multipliers: dict[str, float] | None = None,
+    accumulate: int = 1,
+    ema: float | None = None,
+    clip_norm: float | None = None,
     **options,
-) -> keras.optimizers.Optimizer:
+) -> SGD | Adam:
     """Returns an optimiser by name.
+
+    Patterns are regular expressions, found anywhere in a variable's path "layer/variable": r"bias$" for all biases,
+    r"^logits/" for a layer.
 
     Args:
         name: "sgd" or "adam".
         learning_rate: A number or what `schedule` gives.
         momentum: Of SGD.
-        weight_decay: Its strength; kernels only, not biases, scales or shifts.
-        decay: "l2": a part of the gradient (what the classic papers mean); "decoupled": each step takes
+        weight_decay: Its strength.
+        decay: "l2": a part of the gradient, under the momentum (what the classic papers mean): the same as the penalty
+            l2/2 · Σw² in the loss, except that the reported loss stays without it. "decoupled": each update takes
             rate · weight_decay · w off the weights themselves (AdamW).
-        **options: On to the Keras class (`clipnorm`, `epsilon`, ...).
+        no_decay: Patterns of the variables without decay; by default biases, and the scales and shifts of
+            normalisation.
+        rate_multipliers: {pattern: factor} of the learning rate, as Caffe's lr_mult; a variable that meets several has
+            their product; 0 keeps it as it is. {r"bias$": 2, r"^logits/": 10} makes it 20 for the bias of logits. With
+            SGD the factor is inside the momentum, with Adam it scales the step (its gradient has no size).
+        accumulate: Batches to an update, which then has the mean of their gradients: so n batches of 1 act as one of n
+            (except in batch normalisation). Momentum, decay, schedule and iterations go on once an update.
+        ema: Share of the old in a moving average of the weights (0.999), which `fit` validates and keeps in best.keras;
+            None: none.
+        clip_norm: The largest norm of all gradients together, of one update; longer ones are scaled down to it.
+        **options: On to the class: nesterov of SGD; beta_1, beta_2, epsilon of Adam; name.
     Raises:
-        ValueError: Another name or kind of decay.
+        ValueError: Another name or kind of decay, or a number that makes no sense. When the model is first trained: a
+            pattern that no trainable variable meets.
     """
     classes = {"sgd": SGD, "adam": Adam}
     if name not in classes:
         raise ValueError(f"optimizer must be 'sgd' or 'adam', received {name!r}")
-    if decay not in ("l2", "decoupled"):
-        raise ValueError(f"decay must be 'l2' or 'decoupled', received {decay!r}")
     if name == "sgd":
         options["momentum"] = momentum
-    if decay == "l2":
-        return classes[name](learning_rate, l2=weight_decay, **options)
-    result = classes[name](learning_rate, weight_decay=weight_decay or None, **options)
-    result.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    return result
-
-
-def current_rate(optimizer: keras.optimizers.Optimizer) -> float:
-    """Returns the learning rate of the next step."""
-    rate = optimizer.learning_rate
-    return float(tf.convert_to_tensor(rate(optimizer.iterations) if callable(rate) else rate))
+    return classes[name](
+        learning_rate,
+        weight_decay=weight_decay,
+        decay=decay,
+        no_decay=no_decay,
+        rate_multipliers=rate_multipliers,
+        accumulate=accumulate,
+        ema=ema,
+        clip_norm=clip_norm,
+        **options,
+    )
