@@ -15,6 +15,7 @@ ALLOWED = {
     "_version": set(),
     "_opencv": set(),
     "spec": set(),
+    "_cluster": {"spec"},
     "layers": {"spec"},
     "losses": {"spec"},
     "metrics": {"spec"},
@@ -25,15 +26,15 @@ ALLOWED = {
     "pipeline": {"spec", "records", "augment"},
     "models": {"spec", "layers", "backbones"},
     "weights": {"spec", "layers", "backbones"},
-    "training": {"spec", "layers", "losses", "metrics", "_version"},
+    "training": {"spec", "layers", "losses", "metrics", "_version", "_cluster"},
     "inspection": set(),
     "inference": {"spec", "_opencv", "layers", "metrics", "postprocess"},
     "export": {"spec", "layers", "_version"},
     "client": {"spec", "_opencv"},
     "recipes": {"spec", "layers", "losses", "metrics", "postprocess", "records", "augment", "backbones", "pipeline",
-                "models", "weights", "training", "inference", "export"},
+                "models", "weights", "training", "inference", "export", "_cluster"},
 }  # fmt: skip
-NO_TENSORFLOW = ("spec", "client")
+NO_TENSORFLOW = ("spec", "client", "_cluster")
 
 
 def modules():

@@ -13,14 +13,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 # TensorFlow's own start-up chatter is not for the people who run a tool.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+from kerasseg._cluster import choose_keras
 from kerasseg.spec import CollectedDataError, DataError
 
 
-def parser(doc: str, tensorflow: bool = True) -> argparse.ArgumentParser:
+def parser(doc: str, tensorflow: bool = True, workers: bool = False) -> argparse.ArgumentParser:
     """Returns a parser whose description is the tool's docstring, with defaults shown where there are any.
 
     With `tensorflow`, TensorFlow is imported once the arguments are parsed: `--help` and a wrong option do not wait
-    for it, and its chatter is kept from the output, see `_load_tensorflow`.
+    for it, and its chatter is kept from the output, see `_load_tensorflow`. With `workers`, several processes may train
+    together, and Keras 2 is chosen where they do.
     """
 
     class Formatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
@@ -30,6 +32,8 @@ def parser(doc: str, tensorflow: bool = True) -> argparse.ArgumentParser:
     class Parser(argparse.ArgumentParser):
         def parse_args(self, *args, **kwargs):
             options = super().parse_args(*args, **kwargs)
+            if workers:
+                choose_keras()
             if tensorflow:
                 _load_tensorflow()
             return options

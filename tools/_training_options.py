@@ -39,7 +39,7 @@ def recipes() -> dict[str, str]:
 def parser(doc: str):
     """Returns the parser; what it leaves None, `resolved` or the recipe fills in."""
     listed = "".join(f"\n  {name:22}{line}" for name, line in recipes().items())
-    result = _cli.parser(f"{doc.rstrip()}\n\nRecipes:{listed}\n")
+    result = _cli.parser(f"{doc.rstrip()}\n\nRecipes:{listed}\n", workers=True)
     what = result.add_mutually_exclusive_group(required=True)
     what.add_argument("--recipe", metavar="NAME", help="train as the authors did: one of the recipes above")
     what.add_argument("--model", metavar="NAME", help="a function of kerasseg.models: unet, deeplab_v3, ...")
@@ -68,7 +68,7 @@ def _add_both(parser):
         "--batch-size",
         type=_positive_int,
         metavar="N",
-        help="images in a batch, over all GPUs" + _default("batch_size"),
+        help="images in a batch, over all GPUs and workers" + _default("batch_size"),
     )
     add("--accumulate", type=_positive_int, metavar="N", help="batches to each update (with --model: 1)")
     _crops.add_option(parser, None, " (with --model: 256)")

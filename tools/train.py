@@ -22,6 +22,7 @@ from pathlib import Path
 
 import _training_options
 
+from kerasseg._cluster import cluster
 from kerasseg.spec import DataError, DatasetSpec, median_frequency_weights
 
 
@@ -31,8 +32,10 @@ def main(arguments=None):
     for split in (options.train_split, options.val_split):
         spec.split(split)
 
-    from kerasseg import recipes
+    from kerasseg import recipes, training
 
+    if not options.describe:
+        training.strategy()  # several workers have to meet before TensorFlow does anything else
     stages = _stages(options, spec)
     print(recipes.table(stages))
     if options.describe:
@@ -53,6 +56,8 @@ def main(arguments=None):
         )
     except DataError as error:
         raise DataError(re.sub("^init: ", "--init: ", _as_option(str(error)))) from error
+    if not cluster().is_chief:
+        return
     best, output = state.best, options.output
     print(f"best mean IoU on {options.val_split}: {best['val_mean_iou']:.4f} at step {best['step']} of {state.step}")
     print(f"best model: {output / 'best.keras'}\nlog:        {output / 'log.csv'}\ncurves:     {output / 'curves.png'}")

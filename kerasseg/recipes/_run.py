@@ -10,6 +10,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from kerasseg import pipeline, training, weights
+from kerasseg._cluster import cluster
 from kerasseg.recipes._stage import Stage
 from kerasseg.spec import DataError, DatasetSpec
 from kerasseg.training import RunFolder, TrainingState
@@ -50,6 +51,9 @@ def run(
 ) -> TrainingState:
     """Trains stages in turn. Called again with the same arguments after it was killed, it goes on from there.
 
+    Where TF_CONFIG names several workers, each calls this with the same arguments and a folder that they share; the
+    number of files of the data set's training split must be a multiple of theirs.
+
     One stage: `output` is its run folder (`kerasseg.training.RunFolder`). Several: each has a run folder in it, named
     after the stage; best.keras is that of the last, log.csv and curves.png are of all, and run.json lists them.
 
@@ -81,6 +85,8 @@ def run(
     spec = DatasetSpec.load(data_dir)
     for split in (train_split, val_split):
         spec.split(split)
+    if not cluster().is_chief:
+        say = _silent
     context = _Context(
         Path(data_dir), spec, train_split, val_split, validate_every, init, tuple(init_exclude), progress, say
     )
@@ -89,7 +95,8 @@ def run(
         **{"validate_every": validate_every, "init": None if init is None else str(init)},
         **{"init_exclude": list(init_exclude), "mixed_precision": mixed_precision},
     }
-    with _precision(mixed_precision):
+    training.strategy()  # waits for the other workers, where there are any: none waits for one that has given up
+    with _precision(mixed_precision), training.naming_lost_workers(output):
         if len(stages) == 1:
             whole = {**described, **stages[0].describe(), **_given(options)}
             with RunFolder(output).open(whole, spec.to_dict()) as folder:
@@ -135,7 +142,9 @@ def _train(stage: Stage, folder: RunFolder, previous: RunFolder | None, seed: in
     with pipeline.naming_damage(context.data_dir, context.train_split, context.val_split):
         state = training.fit(
             model,
-            lambda step: batches(stage, context.data_dir, context.train_split, seed, step * stage.accumulate),
+            lambda step, part=None: batches(
+                stage, context.data_dir, context.train_split, seed, step * stage.accumulate, part
+            ),
             folder,
             steps=stage.steps,
             validate_every=context.validate_every or max(1, stage.steps // 20),
@@ -145,16 +154,25 @@ def _train(stage: Stage, folder: RunFolder, previous: RunFolder | None, seed: in
             **{name: value for name, value in optional.items() if value is not None},
         )
         training.plot_curves(state, folder.curves)
-        if stage.recalculate:
+        if stage.recalculate and folder.is_written:
             _recalculate(stage, folder, seed, context)
     folder.note(finished=True)
+    training.wait_for_workers()  # the next stage reads what the chief wrote
     return state
 
 
 def batches(
-    stage: Stage, data_dir: str | os.PathLike, split: str = "train", seed: int = 1, first: int = 0
+    stage: Stage,
+    data_dir: str | os.PathLike,
+    split: str = "train",
+    seed: int = 1,
+    first: int = 0,
+    input_context: tf.distribute.InputContext | None = None,
 ) -> tf.data.Dataset:
-    """Returns the training batches of a stage, without end, from the batch numbered `first` on."""
+    """Returns the training batches of a stage, without end, from the batch numbered `first` on.
+
+    With an `input_context` they are one worker's part of them, see `kerasseg.pipeline.train_batches`.
+    """
     spec = DatasetSpec.load(data_dir)
     preset = getattr(pipeline.presets, stage.preset, None) if isinstance(stage.preset, str) else stage.preset
     data = pipeline.train_batches(
@@ -169,6 +187,7 @@ def batches(
         # Resampled pixels of 8 bits are rounded, or, where a function of TensorFlow ops makes them, left as they are.
         compact=spec.bit_depth == 8 and not callable(preset),
         first_step=first,
+        input_context=input_context,
     )
     return data if stage.targets is None else data.map(stage.targets, num_parallel_calls=tf.data.AUTOTUNE)
 
@@ -258,6 +277,10 @@ def _scores(state):
 
 def _given(options):
     return {name: value for name, value in (options or {}).items() if value is not None}
+
+
+def _silent(line):
+    """Of several workers, the chief speaks."""
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from kerasseg.training._schedules import Schedule, schedule
 from kerasseg.training._state import TrainingState
 from kerasseg.training._strategy import strategy
 from kerasseg.training._validation import Validation
+from kerasseg.training._workers import naming_lost_workers, wait_for_workers
 
 __all__ = [
     "SGD",
@@ -28,8 +29,10 @@ __all__ = [
     "Validation",
     "compile",
     "fit",
+    "naming_lost_workers",
     "optimizer",
     "plot_curves",
     "schedule",
     "strategy",
+    "wait_for_workers",
 ]

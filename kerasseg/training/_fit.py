@@ -14,6 +14,7 @@ from kerasseg.training._callbacks import Checkpoint, Progress, StopAt
 from kerasseg.training._run_folder import RunFolder
 from kerasseg.training._state import TrainingState
 from kerasseg.training._validation import Validation
+from kerasseg.training._workers import Workers, naming_lost_workers
 
 
 def compile(
@@ -36,7 +37,7 @@ def compile(
 
 def fit(
     model: keras.Model,
-    data: tf.data.Dataset | Callable[[int], tf.data.Dataset],
+    data: tf.data.Dataset | Callable[..., tf.data.Dataset],
     run: RunFolder,
     *,
     steps: int,
@@ -52,10 +53,15 @@ def fit(
     killed run goes on from there: with weights, optimiser, schedule, best score and the state of dropout as they were
     (Keras 2 keeps the last to itself), and with the batches that would have come next.
 
+    Several workers each call this, with a folder that they share: the chief alone writes there, and all go on from what
+    it wrote. Each scores all the images, and the chief's scores are everyone's.
+
     Args:
         model: As `compile` leaves it, made under `strategy().scope()`.
         data: Batches (image, mask[, weight]) without end. Or a function that returns them beginning with a given
-            step's, which resumes faster: a data set is made to skip the batches already seen.
+            step's, which resumes faster: a data set is made to skip the batches already seen. With several workers
+            (see `strategy`) it must be a function of step and `tf.distribute.InputContext`, which gives one replica's
+            part of the batches, another to each worker: `train_batches(..., first_step=step, input_context=context)`.
         run: An open run folder.
         steps: Length of the whole training.
         validate_every: Steps between validations; what a killed run can lose.
@@ -68,29 +74,31 @@ def fit(
         The state reached.
     Raises:
         DataError: The data hold labels outside the model's classes, the loss is no longer a finite number, or the
-            folder cannot be resumed from.
+            folder cannot be resumed from; of several workers one has ended, or was started otherwise than the others.
     """
+    workers = Workers(model.distribute_strategy)
     state = run.restore(model)
+    workers.check_same(run, state.step)
     if state.step >= steps:
         return state
-    batches = data(state.step) if callable(data) else data.skip(state.step)
-    if len(model.outputs) > 1:
-        batches = batches.map(lambda image, *targets: (image, *((x,) * len(model.outputs) for x in targets)))
+    batches = workers.batches(data, state.step, lambda batches: _for_each_output(batches, len(model.outputs)))
     validation = None if val_data is None else Validation(model, val_data, ignore_label, deliver)
-    callbacks = [StopAt(steps, state.step), Checkpoint(run, state, validation, deliver)]
-    if progress:
+    callbacks = [StopAt(steps, state.step), Checkpoint(run, state, validation and workers.agreed(validation), deliver)]
+    if progress and workers.is_chief:
         callbacks.append(Progress(steps, state, sys.stderr))
     callbacks.append(keras.callbacks.TensorBoard(str(run.tensorboard), write_graph=False))
     try:
-        model.fit(
-            batches,
-            epochs=math.ceil(steps / validate_every),
-            initial_epoch=state.step // validate_every,
-            steps_per_epoch=validate_every,
-            callbacks=callbacks,
-            verbose=0,
-            shuffle=False,  # Keras warns, where a data set is given, that it cannot
-        )
+        with naming_lost_workers(run.directory):
+            model.fit(
+                batches,
+                epochs=math.ceil(steps / validate_every),
+                initial_epoch=state.step // validate_every,
+                steps_per_epoch=validate_every,
+                callbacks=callbacks,
+                verbose=0,
+                shuffle=False,  # Keras warns, where a data set is given, that it cannot
+            )
+            workers.wait()
     except tf.errors.InvalidArgumentError as error:
         found = re.search(r"expected labels \S+ in the mask", str(error))
         if found is None:
@@ -100,3 +108,10 @@ def fit(
             "tools/check_data.py names the records"
         ) from error
     return state
+
+
+def _for_each_output(batches: tf.data.Dataset, outputs: int) -> tf.data.Dataset:
+    """Returns the batches with masks, and weights, once for each output of the model."""
+    if outputs == 1:
+        return batches
+    return batches.map(lambda image, *targets: (image, *((x,) * outputs for x in targets)))

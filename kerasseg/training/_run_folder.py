@@ -7,12 +7,15 @@ import io
 import json
 import os
 import shutil
+import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 from tensorflow import keras
 
+from kerasseg._cluster import cluster
 from kerasseg._version import versions
 from kerasseg.spec import DataError
 from kerasseg.training._state import TrainingState
@@ -40,12 +43,30 @@ class RunFolder:
         self.last = self.directory / "last.keras"
         self.log = self.directory / "log.csv"
         self.run_file = self.directory / "run.json"
-        self.curves = self.directory / "curves.png"
-        self.tensorboard = self.directory / "tensorboard"
+        self._write_to(self.directory)
+
+    def _write_to(self, directory: Path) -> None:
+        """Sets where files go: of several workers only the chief's to the folder, see `open`."""
+        self._written = directory
+        self.curves = directory / "curves.png"
+        self.tensorboard = directory / "tensorboard"
+
+    @property
+    def is_written(self) -> bool:
+        """Whether this process writes the folder: always, but for workers other than the chief."""
+        return self._written == self.directory
+
+    @property
+    def fingerprint(self) -> int:
+        """A number of 32 bits that is another one with other options or another data set."""
+        return zlib.crc32(json.dumps(self._described, sort_keys=True).encode())
 
     @contextlib.contextmanager
     def open(self, options: dict, dataset: dict | None = None):
         """Makes the folder, or takes up the run in it, and keeps other processes out until the block ends.
+
+        Of several workers (see `strategy`) only the chief makes, locks and writes it. The others read its checkpoints,
+        and what they save themselves (Keras needs all of them to do so) is deleted when the block ends.
 
         Args:
             options: All resolved options of the run; plain values.
@@ -54,14 +75,20 @@ class RunFolder:
             DataError: The folder is not of a run, holds checkpoints of one with other options or data, or another
                 process works in it.
         """
-        described = json.loads(json.dumps({"options": options, "dataset": dataset or {}}))
+        self._described = described = json.loads(json.dumps({"options": options, "dataset": dataset or {}}))
+        if not cluster().is_chief:
+            if self._has_begun():
+                self._refuse_strangers(described)
+            with tempfile.TemporaryDirectory(prefix="kerasseg-worker-") as scratch:
+                self._write_to(Path(scratch))
+                yield self
+            return
         self._refuse_strangers(described)
         self.directory.mkdir(parents=True, exist_ok=True)
         with open(self.directory / ".lock", "w", encoding="utf-8") as lock:
             _lock(lock, self.directory)
             # Once more, under the lock: another process may have begun here in between.
             self._refuse_strangers(described)
-            self._describe = described
             if not self._has_begun():
                 self._write_run({})
             yield self
@@ -131,22 +158,22 @@ class RunFolder:
 
         best.keras holds what `deliver` makes of the model, if given: then it is not to be resumed from.
         """
-        partial = self.directory / "partial.keras"
+        partial = self._written / "partial.keras"
         model.save(str(partial))
         with zipfile.ZipFile(partial, "a") as archive:
             seeds = [variable.numpy().tolist() for variable in _seed_states(model)]
             archive.writestr(_STATE_FILE, json.dumps({**dataclasses.asdict(state), "seed_states": seeds}))
         _flush(partial)
         if state.best is state.history[-1]:
-            best = self.directory / "partial_best.keras"
+            best = self._written / "partial_best.keras"
             if deliver is None:
                 shutil.copyfile(partial, best)
             else:
                 deliver(model).save(str(best))
             _flush(best)
-            os.replace(best, self.best)
+            os.replace(best, self._written / self.best.name)
         # The last file to change is the one that a resumed run believes.
-        os.replace(partial, self.last)
+        os.replace(partial, self._written / self.last.name)
         self.write_log(state)
         best = state.best or {}
         scores = {"step": state.step, "best_mean_iou": best.get("val_mean_iou"), "best_step": best.get("step")}
@@ -159,6 +186,8 @@ class RunFolder:
     @property
     def scores(self) -> dict:
         """What run.json says of the training so far; empty before the first checkpoint."""
+        if not self.run_file.exists():  # a worker that is here before the chief
+            return {}
         return json.loads(self.run_file.read_text(encoding="utf-8"))["scores"]
 
     def note(self, **scores) -> None:
@@ -177,6 +206,8 @@ class RunFolder:
 
     def put_best(self, source: Path) -> None:
         """Makes a copy of a `.keras` file the folder's best.keras, in one step."""
+        if not self.is_written:
+            return
         copy = self.directory / "partial_best.keras"
         shutil.copyfile(source, copy)
         _flush(copy)
@@ -188,11 +219,11 @@ class RunFolder:
         writer = csv.DictWriter(text, fieldnames=list(state.history[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(state.history)
-        _write_text(self.log, text.getvalue())
+        _write_text(self._written / self.log.name, text.getvalue())
 
     def _write_run(self, scores: dict) -> None:
-        content = {**self._describe, "versions": versions(), "scores": scores}
-        _write_text(self.run_file, json.dumps(content, indent=1) + "\n")
+        content = {**self._described, "versions": versions(), "scores": scores}
+        _write_text(self._written / self.run_file.name, json.dumps(content, indent=1) + "\n")
 
 
 def _seed_states(model: keras.Model) -> list:

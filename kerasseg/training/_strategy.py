@@ -4,15 +4,47 @@ import functools
 
 import tensorflow as tf
 
+from kerasseg._cluster import cluster
+from kerasseg._version import versions
+from kerasseg.spec import DataError
+
 
 @functools.cache
 def strategy() -> tf.distribute.Strategy:
-    """Returns `MirroredStrategy` over all GPUs where there are two or more, else TensorFlow's default.
+    """Returns the strategy for this machine's devices and this process's environment.
 
-    Build and compile the model under `strategy().scope()`. Always the same object: a second MirroredStrategy in one
-    process numbers its reductions like the first, and TensorFlow takes one for the other ("shape mismatch in the
-    collective instance").
+    `MultiWorkerMirroredStrategy` where TF_CONFIG names two workers or more, each with all its GPUs; it waits until all
+    have started. Else `MirroredStrategy` over all GPUs where there are two or more, else TensorFlow's default.
+
+    Build and compile the model under `strategy().scope()`. With several workers call it before TensorFlow has done
+    anything else. Always the same object: a second MirroredStrategy in one process numbers its reductions like the
+    first, and TensorFlow takes one for the other ("shape mismatch in the collective instance").
+
+    Raises:
+        DataError: TF_CONFIG is wrong, or names several workers under Keras 3, whose `fit` cannot run on them; or this
+            worker's port cannot be listened at.
     """
+    workers = cluster()
+    if workers.several:
+        version = versions().get("keras", "2")  # Keras 2 beside Keras 3 has another name
+        if not version.startswith("2"):
+            raise DataError(
+                f"TF_CONFIG names {len(workers.addresses)} workers, and Keras {version} cannot train on "
+                'several: `pip install "kerasseg[distributed]"` and set TF_USE_LEGACY_KERAS=1 before TensorFlow is '
+                "imported, or unset TF_CONFIG to train alone"
+            )
+        return _on_all_workers(workers)
     if len(tf.config.list_logical_devices("GPU")) >= 2:
         return tf.distribute.MirroredStrategy()
     return tf.distribute.get_strategy()
+
+
+def _on_all_workers(workers) -> tf.distribute.Strategy:
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    except tf.errors.OpError as error:
+        address = workers.addresses[workers.index]
+        raise DataError(
+            f"worker {workers.index} cannot start at {address} ({error.message.splitlines()[0]}); TF_CONFIG must give "
+            "each worker a free port of its own machine, which the others reach"
+        ) from error

@@ -42,6 +42,7 @@ class Validation:
         scored = keras.Model(model.input, model.outputs[-1]) if deliver is None else deliver(model)
         self._all = keras.Model(model.input, [*model.outputs, *scored.outputs])
         self._score = MeanIoU(num_classes_of(scored), ignore_label)
+        self._losses = _losses(model)
         self._loss = keras.metrics.Mean()
         self._rules = size_rules(scored)
         image, mask = data.element_spec[:2]
@@ -63,9 +64,8 @@ class Validation:
     def _score_batch(self, image, mask, target):
         *logits, scored = self._all(image, training=False)
         self._score.update_state(mask, scored)
-        targets = [target] * len(logits)
-        y, y_pred = (targets, logits) if len(logits) > 1 else (target, logits[0])
-        self._loss.update_state(self._model.compute_loss(x=image, y=y, y_pred=y_pred))
+        terms = [weight * tf.reduce_mean(loss(target, logits[index])) for index, loss, weight in self._losses]
+        self._loss.update_state(tf.add_n([*terms, *self._model.losses]))
 
     def _padded(self, image, *masks):
         """Mirrors an image outwards until its logits cover the mask; more logits than mask meet the ignored label."""
@@ -78,3 +78,24 @@ class Validation:
             raise ValueError("this model pads images to a legal size, which takes an ignore_label, received None")
         image = np.pad(image, [*image_pad, (0, 0)], mode="reflect")
         return image, *(np.pad(mask, mask_pad, constant_values=self._ignore_label or 0) for mask in masks)
+
+
+def _losses(model: keras.Model) -> list:
+    """Returns (index of an output, its loss, the weight of that) as the model was compiled.
+
+    Not `model.compute_loss`: that of Keras 2 counts in variables which nothing but a replica's step may change.
+    """
+    names = list(model.output_names)
+
+    def by_output(given, default):
+        if isinstance(given, dict):
+            return [given.get(name, default) for name in names]
+        return list(given) if isinstance(given, (list, tuple)) else [given] * len(names)
+
+    weights = by_output(model.get_compile_config().get("loss_weights"), None)
+    losses = zip(by_output(model.loss, None), weights, strict=True)
+    return [
+        (index, keras.losses.get(loss), 1.0 if weight is None else weight)
+        for index, (loss, weight) in enumerate(losses)
+        if loss is not None
+    ]

@@ -1,0 +1,83 @@
+"""The processes that train together, as the environment variable TF_CONFIG names them. Imports no TensorFlow."""
+
+import dataclasses
+import importlib.metadata
+import importlib.util
+import json
+import os
+
+from kerasseg.spec import DataError
+
+_EXPECTED = (
+    '{"cluster": {"worker": ["host1:port", "host2:port"]}, "task": {"type": "worker", "index": 0}}, the index another '
+    "one on each machine"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Cluster:
+    """The workers of one training, and which of them this process is.
+
+    Attributes:
+        addresses: "host:port" of each; the first one is the chief's, which alone writes. Empty: one process trains.
+        index: Of this process among them.
+    """
+
+    addresses: tuple[str, ...] = ()
+    index: int = 0
+
+    @property
+    def several(self) -> bool:
+        return len(self.addresses) > 1
+
+    @property
+    def is_chief(self) -> bool:
+        return self.index == 0
+
+
+def cluster() -> Cluster:
+    """Returns what TF_CONFIG says; where it is not set, or names no workers, this process is alone.
+
+    Raises:
+        DataError: It is not JSON of the expected form, or it names processes of other kinds than "chief" and "worker".
+    """
+    text = os.environ.get("TF_CONFIG", "")
+    if not text.strip():
+        return Cluster()
+    try:
+        config = json.loads(text)
+        jobs = {name: [str(address) for address in addresses] for name, addresses in config.get("cluster", {}).items()}
+    except (ValueError, AttributeError, TypeError) as error:
+        raise DataError(f"TF_CONFIG is not what TensorFlow expects ({error}); give {_EXPECTED}") from error
+    others = sorted(set(jobs) - {"chief", "worker"})
+    if others:
+        raise DataError(f"TF_CONFIG names {', '.join(others)}; only workers (and a chief) train here: give {_EXPECTED}")
+    addresses = tuple(jobs.get("chief", []) + jobs.get("worker", []))
+    if len(addresses) < 2:
+        return Cluster(addresses)
+    try:
+        kind, number = config["task"]["type"], int(config["task"]["index"])
+        jobs[kind][number]
+        if number < 0 or len(jobs.get("chief", [])) > 1:
+            raise IndexError(number)
+    except (KeyError, IndexError, ValueError, TypeError) as error:
+        task = config.get("task")
+        raise DataError(f"TF_CONFIG's task, {task}, is none of its cluster's; give {_EXPECTED}") from error
+    return Cluster(addresses, number + (len(jobs.get("chief", [])) if kind == "worker" else 0))
+
+
+def choose_keras() -> None:
+    """Has TensorFlow take Keras 2 where several workers train: Keras 3's `fit` cannot. To call before its import.
+
+    Raises:
+        DataError: tf_keras is not installed, or TF_CONFIG is wrong.
+    """
+    together = cluster()
+    if not together.several or importlib.metadata.version("keras").startswith("2."):
+        return
+    if importlib.util.find_spec("tf_keras") is None:
+        raise DataError(
+            f"TF_CONFIG names {len(together.addresses)} workers, and Keras 3 cannot train on several: install Keras 2 "
+            'beside it with `pip install "kerasseg[distributed]"` (tf_keras), or unset TF_CONFIG to train alone'
+        )
+    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
