@@ -13,6 +13,7 @@ from tensorflow import keras
 from kerasseg.inference import Segmenter
 from kerasseg.layers import MergeClasses, Scale
 from kerasseg.metrics import adapted_rand_f_score, confusion_matrix, detections, instance_ious, scores
+from kerasseg.postprocess import objects
 from kerasseg.records import Example, instance_targets, write
 from kerasseg.spec import DataError, DatasetSpec
 
@@ -194,7 +195,7 @@ def test_predict_writes_masks_and_overlays_and_names_bad_files(run, tmp_path, ru
     (images / "notes.txt").write_text("not looked at")
     result = run_tool(
         "predict.py", "--model", run / "best.keras", "--images", images, images / "none.png",
-        "--output", tmp_path / "out", check=False,
+        "--output", tmp_path / "out", "--objects", check=False,
     )  # fmt: skip
     assert result.returncode == 1
     lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
@@ -207,6 +208,9 @@ def test_predict_writes_masks_and_overlays_and_names_bad_files(run, tmp_path, ru
         assert mask.mode == "P"
         np.testing.assert_array_equal(np.array(mask), expected > 100)
         assert mask.getpalette()[3:6] == [255, 120, 0]
+        numbers = np.array(Image.open(tmp_path / "out" / "objects" / f"{name}.png"))
+        assert numbers.dtype in (np.uint16, np.int32)
+        np.testing.assert_array_equal(numbers, objects(expected > 100))
         assert picture_size(tmp_path / "out" / "overlays" / f"{name}.png") == mask.size
     assert (tmp_path / "out" / "legend.png").exists()
 

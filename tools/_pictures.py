@@ -105,6 +105,6 @@ def save_mask(path: Path, mask: np.ndarray, palette: np.ndarray) -> None:
 
 
 def save_picture(path: Path, picture: np.ndarray) -> None:
-    """Writes an RGB picture, as PNG."""
+    """Writes a picture as PNG: RGB, or grey of 8 or 16 bits."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(picture).save(path)

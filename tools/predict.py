@@ -4,8 +4,9 @@
     python tools/predict.py --model runs/cells/best.keras --images slides/ --output predicted --tile-size 512
 
 Writes OUTPUT/masks/NAME.png, OUTPUT/overlays/NAME.png and OUTPUT/legend.png; files of these names are written over,
-others in OUTPUT are left alone. Class names and colours come from run.json beside the model. A file that cannot be
-read is named, the others are done, and the exit code is 1.
+others in OUTPUT are left alone. With --objects also OUTPUT/objects/NAME.png, the single objects' numbers in 16 bits:
+parted where they touch, if the model knows rims, else the connected parts of class 1. Class names and colours come from
+run.json beside the model. A file that cannot be read is named, the others are done, and the exit code is 1.
 """
 
 import sys
@@ -24,6 +25,7 @@ def main(arguments=None):
     )
     parser.add_argument("--memory-gib", type=float, default=2.0, help="where no tile size is given: memory for a tile")
     parser.add_argument("--alpha", type=float, default=0.5, help="share of the class colour in overlays, 0-1")
+    parser.add_argument("--objects", action="store_true", help="write the numbers of single objects (cells) as well")
     options = parser.parse_args(arguments)
     if options.tile_size is not None and options.tile_size < 1:
         parser.error("--tile-size must be positive")
@@ -54,11 +56,14 @@ def main(arguments=None):
         try:
             image = read_image(path)
             mask = segmenter.segment(path)
+            numbers = segmenter.objects(path) if options.objects else None
         except _cli.DataError as error:
             tqdm.write(f"error: {error}", file=sys.stderr)
             failed += 1
             continue
         _pictures.save_mask(options.output / "masks" / f"{name}.png", mask, classes.palette)
+        if numbers is not None:
+            _pictures.save_picture(options.output / "objects" / f"{name}.png", numbers.astype("uint16"))
         if image.dtype == "uint16" or (image.dtype != "uint8" and value_range):
             image = to_255(image.astype("float32"), value_range)
         picture = overlay(image, mask, classes.colours, options.alpha)
