@@ -181,6 +181,9 @@ def test_eval_images_come_whole_once_and_in_order(data_dir):
         keys.append(key.numpy()[0])
     assert keys == [e.key.encode() for e in records.read(data_dir, "train")]
     assert len(next(iter(eval_images(data_dir, "val")))) == 2
+    expected = [e.instances for e in records.read(data_dir, "val")]
+    for (_, _, instances), other in zip(eval_images(data_dir, "val", instances=True), expected, strict=True):
+        np.testing.assert_array_equal(instances[0], other)
 
 
 # --- order and determinism --------------------------------------------------------------------------------------------

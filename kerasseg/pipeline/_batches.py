@@ -143,16 +143,18 @@ def _engine(engine: str | None, preset: Preset, wanted: Wanted):
     return batched
 
 
-def eval_images(data_dir, split: str, keys: bool = False) -> tf.data.Dataset:
+def eval_images(data_dir, split: str, keys: bool = False, instances: bool = False) -> tf.data.Dataset:
     """Returns the whole images of a split, one by one, in the order of the records, each in a batch of one.
 
     Args:
         data_dir: Folder of a converted data set.
         split: For instance "val".
         keys: Whether to give the images' names as well.
+        instances: Whether to give the instance ids.
 
     Returns:
-        Dataset of (image float32 [1, H, W, C] 0-255, mask int32 [1, H, W]), with `keys` (..., key string [1]).
+        Dataset of (image float32 [1, H, W, C] 0-255, mask int32 [1, H, W]), with `instances` (..., instances int32
+        [1, H, W]), with `keys` (..., key string [1]).
 
     Raises:
         DataError: The data set is missing or incomplete, or a file is damaged.
@@ -160,9 +162,10 @@ def eval_images(data_dir, split: str, keys: bool = False) -> tf.data.Dataset:
     spec = DatasetSpec.load(data_dir)
 
     def sample(serialized):
-        parsed = records.parse(serialized, channels=spec.channels, bit_depth=spec.bit_depth)
+        parsed = records.parse(serialized, channels=spec.channels, bit_depth=spec.bit_depth, instances=instances)
         elements = tf.cast(records.to_255(parsed["image"], spec), tf.float32), tf.cast(parsed["mask"], tf.int32)
-        return (*elements, parsed["key"]) if keys else elements
+        optional = (("instances", instances), ("key", keys))
+        return (*elements, *(parsed[name] for name, wanted in optional if wanted))
 
     files = [str(path) for path in checked_shards(data_dir, split)]
     data = tf.data.TFRecordDataset(files).map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)

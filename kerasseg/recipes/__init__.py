@@ -14,8 +14,9 @@ the recipes; a `Stage` of one's own goes through `run` as well.
 from kerasseg.recipes._change import change as change
 from kerasseg.recipes._run import batches as batches
 from kerasseg.recipes._run import run as run
+from kerasseg.recipes._small_data import small_data
 from kerasseg.recipes._stage import Solver as Solver
 from kerasseg.recipes._stage import Stage as Stage
 from kerasseg.recipes._table import table as table
 
-__all__ = []
+__all__ = ["small_data"]

@@ -1,0 +1,110 @@
+"""What we give to someone with some tens of images and no pretrained weights."""
+
+import functools
+
+import tensorflow as tf
+from tensorflow import keras
+
+from kerasseg import models
+from kerasseg.augment import Augmentation, ColourRange, GreyRange, rim_targets
+from kerasseg.layers import MergeClasses
+from kerasseg.losses import CrossEntropy
+from kerasseg.recipes._stage import Solver, Stage
+from kerasseg.spec import DatasetSpec, median_frequency_weights
+
+KINDS = ("objects", "texture", "scenes")
+
+
+def small_data(
+    data: DatasetSpec, kind: str | None = None, filters: int = 16, train_split: str = "train", **options
+) -> list[Stage]:
+    """Returns the recipe for few images: a narrow U-Net, a rate that ends at zero, balanced classes.
+
+    There are three kinds of data, and what moves the score differs:
+        "objects": single objects of one class, with instance ids (nuclei, cells). It learns inside, rim and outside,
+            so that touching objects are parted by `Segmenter.objects` and in evaluate.py; best.keras gives background
+            and object, as for any data. Each image is standardised in the model: stain and exposure do not matter.
+        "texture": microscopy without objects, such as membranes. No up and down, so it is turned and mirrored.
+        "scenes": photographs. Seen at half their size, for a wider view at a quarter of the work; colours and scale
+            vary.
+
+    Command: `python tools/train.py --recipe small_data --data tfrecords/NAME --output runs/NAME`
+
+    Args:
+        data: The data set.
+        kind: One of these. None: "objects" where there are two classes and instance ids, "scenes" where the images
+            have three channels, else "texture".
+        filters: Channels of the U-Net at full resolution.
+        train_split: Split whose pixel counts balance the classes.
+        **options: On to `kerasseg.models.unet`.
+    Raises:
+        ValueError: Another kind, or "objects" without instance ids or with more classes.
+    """
+    has_objects = data.has_instances and data.num_classes == 2
+    if kind is None:
+        kind = "objects" if has_objects else "scenes" if data.channels == 3 else "texture"
+    if kind not in KINDS:
+        raise ValueError(f"kind must be one of {', '.join(KINDS)}, received {kind!r}")
+    if kind == "objects" and not has_objects:
+        raise ValueError(f"kind 'objects' takes two classes with instance ids, which {data.name!r} does not have")
+    make = {"objects": _objects, "texture": _texture, "scenes": _scenes}[kind]
+    network = {"filters": filters, "padding": "same", "batch_norm": True, "dropout": 0.0}
+    weights = median_frequency_weights(data, train_split) ** 0.5
+    return [make(data, weights, {"input_shape": (None, None, data.channels), **network}, options)]
+
+
+_SOLVER = Solver("adam", 2e-3, "cosine", warmup_steps=100)
+
+
+def _objects(data, weights, network, options):
+    background, inside = weights
+    return Stage(
+        "small_data",
+        functools.partial(models.unet, 3, **{**network, "standardize": True, **options}),
+        CrossEntropy(data.ignore_label, [background, inside, 2 * inside]),
+        _SOLVER,
+        steps=1400,
+        batch_size=8,
+        crop_size=128,
+        preset=Augmentation(quarter_turns=True, flip_left_right=True, grey=GreyRange()),
+        instances=True,
+        targets=functools.partial(_with_rims, ignore_label=data.ignore_label),
+        deliver=merge_rims,
+    )
+
+
+def _texture(data, weights, network, options):
+    return Stage(
+        "small_data",
+        functools.partial(models.unet, data.num_classes, **{**network, "standardize": True, **options}),
+        CrossEntropy(data.ignore_label, weights),
+        _SOLVER,
+        steps=2000,
+        batch_size=2,
+        crop_size=256,
+        preset=Augmentation(quarter_turns=True, flip_left_right=True, grey=GreyRange()),
+    )
+
+
+def _scenes(data, weights, network, options):
+    colour = ColourRange(saturation=(0.7, 1.3), hue=0.0, contrast=(0.7, 1.3))
+    return Stage(
+        "small_data",
+        functools.partial(models.unet, data.num_classes, **{**network, "standardize": True, "downscale": 2, **options}),
+        CrossEntropy(data.ignore_label, weights),
+        _SOLVER,
+        steps=1460,
+        batch_size=4,
+        crop_size=384,
+        preset=Augmentation(flip_left_right=True, colour=colour),
+    )
+
+
+def _with_rims(image: tf.Tensor, mask: tf.Tensor, instances: tf.Tensor, ignore_label: int) -> tuple:
+    return image, rim_targets(mask, instances, ignore_label)
+
+
+def merge_rims(model: keras.Model) -> keras.Model:
+    """Makes of a network that tells outside, inside and rim one that tells background and object; it shares weights."""
+    logits = MergeClasses([[0], [1, 2]], dtype="float32", name="objects")(model.output)
+    return keras.Model(model.input, logits, name=model.name)
