@@ -1,7 +1,6 @@
 """The pictures and the table of an evaluation."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -34,35 +33,6 @@ def table(scores: dict, baseline: dict, class_names: Sequence[str]) -> str:
         ious = (scores["per_class_iou"].get(name), baseline["per_class_iou"].get(name))
         lines.append(line("  " + name, *ious))
     return "\n".join(lines)
-
-
-def plot_confusion_matrix(path: Path, matrix: np.ndarray, class_names: Sequence[str]) -> None:
-    """Draws rows as shares of the true pixels, in percent; classes that do not occur in the truth stay empty."""
-    from matplotlib.figure import Figure
-
-    total = matrix.sum(axis=1, keepdims=True)
-    share = np.divide(100.0 * matrix, total, out=np.full(matrix.shape, np.nan), where=total > 0)
-    K = len(class_names)
-    side = 3.2 + 0.42 * K if K > 4 else 4.6
-    figure = Figure(figsize=(side + 0.9, side), dpi=110, layout="constrained")
-    axes = figure.add_subplot()
-    picture = axes.imshow(share, cmap="Blues", vmin=0, vmax=100)
-    axes.set_xticks(range(K), class_names, rotation=90 if K > 4 else 0)
-    axes.set_yticks(range(K), class_names)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("truth")
-    axes.set_title("% of the true pixels of a class")
-    axes.set_xticks(np.arange(K - 1) + 0.5, minor=True)
-    axes.set_yticks(np.arange(K - 1) + 0.5, minor=True)
-    axes.grid(which="minor", color="0.85", linewidth=0.5)
-    axes.tick_params(which="minor", length=0)
-    for row, column in np.argwhere(share >= (0.5 if K > 4 else 0)):
-        value = share[row, column]
-        text = f"{value:.1f}" if K <= 4 else f"{value:.0f}"
-        colour = "white" if value > 55 else "0.15"
-        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=12 if K <= 4 else 7)
-    figure.colorbar(picture, ax=axes, shrink=0.75)
-    figure.savefig(path)
 
 
 class Extremes:

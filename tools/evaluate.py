@@ -42,6 +42,7 @@ def main(arguments=None):
 
     from kerasseg.inference import load_model
     from kerasseg.pipeline import naming_damage
+    from kerasseg.postprocess import confusion_picture
 
     model = load_model(options.model)
     _check(model, spec, options.model)
@@ -58,7 +59,7 @@ def main(arguments=None):
     for name, score, prediction in extremes.items():
         file = overlays / f"{name}_{Path(prediction.key).name}.png"
         _pictures.save_picture(file, _report.sheet(prediction, score, _pictures.Classes.of_data(spec)))
-    _report.plot_confusion_matrix(options.output / "confusion_matrix.png", matrix, spec.class_names)
+    _pictures.save_picture(options.output / "confusion_matrix.png", confusion_picture(matrix, spec.class_names))
     partial = options.output / "report.json.partial"
     partial.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     os.replace(partial, options.output / "report.json")

@@ -1,8 +1,18 @@
 """Masks after the network, or without one: drawn for people, taken apart into objects. NumPy, no TensorFlow."""
 
+from kerasseg.postprocess._confusion import confusion_picture
 from kerasseg.postprocess._drawing import colourise, displayable, overlay
 from kerasseg.postprocess._objects import objects
 from kerasseg.postprocess._sheets import legend, montage
 from kerasseg.postprocess._watershed import split_by_rims
 
-__all__ = ["colourise", "displayable", "legend", "montage", "objects", "overlay", "split_by_rims"]
+__all__ = [
+    "colourise",
+    "confusion_picture",
+    "displayable",
+    "legend",
+    "montage",
+    "objects",
+    "overlay",
+    "split_by_rims",
+]
