@@ -26,7 +26,7 @@ ALLOWED = {
     "pipeline": {"spec", "records", "augment"},
     "models": {"spec", "layers", "backbones"},
     "weights": {"spec", "layers", "backbones"},
-    "training": {"spec", "layers", "losses", "metrics", "_version", "_cluster"},
+    "training": {"spec", "layers", "losses", "metrics", "postprocess", "_version", "_cluster"},
     "inspection": set(),
     "inference": {"spec", "_opencv", "layers", "metrics", "postprocess"},
     "export": {"spec", "layers", "_version"},

@@ -10,6 +10,7 @@ from tensorflow import keras
 
 from kerasseg import models, pipeline, recipes, records, spec
 from kerasseg.metrics import confusion_matrix, scores
+from kerasseg.training import _fit
 
 TINY = ["--model", "unet", "--model-option", "filters=4", "depth=1", "padding=same", "batch_norm=True", "dropout=0.2"]
 SHORT = ["--steps", "10", "--validate-every", "4", "--batch-size", "4", "--crop-size", "16", "--preset", "cells"]
@@ -71,16 +72,17 @@ def test_resumes_by_itself_to_the_same_end(data, tmp_path, monkeypatch):
     """Broken off between two checkpoints; the seven images do not divide into batches."""
     run(data, tmp_path / "whole")
 
-    class KilledAtStep6(keras.callbacks.TensorBoard):
+    class KilledAtStep6(_fit.Progress):
         steps = 0
 
         def on_train_batch_end(self, batch, logs=None):
+            super().on_train_batch_end(batch, logs)
             self.steps += 1
             if self.steps == 6:
                 raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(keras.callbacks, "TensorBoard", KilledAtStep6)
+        patch.setattr(_fit, "Progress", KilledAtStep6)
         with pytest.raises(KeyboardInterrupt):
             run(data, tmp_path / "broken")
     assert json.loads((tmp_path / "broken" / "run.json").read_text())["scores"]["step"] == 4

@@ -121,7 +121,7 @@ def _in_turn(stages, output, seed, context, described, options):
         if not whole.scores.get("finished"):
             whole.put_best(folder.best)
             whole.write_log(joined)
-            training.plot_curves(joined, whole.curves)
+            training.plot_curves(joined, whole.curves, context.spec.palette)
             whole.note(step=joined.step, **_scores(joined), finished=True)
     return joined
 
@@ -153,7 +153,7 @@ def _train(stage: Stage, folder: RunFolder, previous: RunFolder | None, seed: in
             progress=context.progress,
             **{name: value for name, value in optional.items() if value is not None},
         )
-        training.plot_curves(state, folder.curves)
+        training.plot_curves(state, folder.curves, spec.palette)
         if stage.recalculate and folder.is_written:
             _recalculate(stage, folder, seed, context)
     folder.note(finished=True)

@@ -10,10 +10,15 @@ from tensorflow import keras
 
 from kerasseg.metrics import MeanIoU
 from kerasseg.spec import IGNORE_LABEL, DataError
-from kerasseg.training._callbacks import Checkpoint, Progress, StopAt
+from kerasseg.training._callbacks import Checkpoint, StopAt
+from kerasseg.training._first_look import FirstLook
+from kerasseg.training._progress import Progress
+from kerasseg.training._report import Report
 from kerasseg.training._run_folder import RunFolder
 from kerasseg.training._state import TrainingState
 from kerasseg.training._validation import Validation
+from kerasseg.training._warnings import Warnings
+from kerasseg.training._watch import Watch
 from kerasseg.training._workers import Workers, naming_lost_workers
 
 
@@ -81,12 +86,20 @@ def fit(
     workers.check_same(run, state.step)
     if state.step >= steps:
         return state
-    batches = workers.batches(data, state.step, lambda batches: _for_each_output(batches, len(model.outputs)))
-    validation = None if val_data is None else Validation(model, val_data, ignore_label, deliver)
-    callbacks = [StopAt(steps, state.step), Checkpoint(run, state, validation and workers.agreed(validation), deliver)]
-    if progress and workers.is_chief:
-        callbacks.append(Progress(steps, state, sys.stderr))
-    callbacks.append(keras.callbacks.TensorBoard(str(run.tensorboard), write_graph=False))
+    look, warnings = FirstLook(ignore_label), Warnings(run.warnings)
+    batches = workers.batches(
+        data, state.step, lambda batches: _for_each_output(look.through(batches), len(model.outputs))
+    )
+    validation = None if val_data is None else Validation(model, val_data, ignore_label, deliver, run.class_names)
+    callbacks = [
+        StopAt(steps, state.step),
+        Checkpoint(run, state, validation and workers.agreed(validation), deliver),
+        Watch(run, state, validation, look, warnings),
+    ]
+    if workers.is_chief:
+        callbacks.append(Report(run, state, validation, warnings, ignore_label))
+        if progress:
+            callbacks.append(Progress(steps, validate_every, state, sys.stderr))
     try:
         with naming_lost_workers(run.directory):
             model.fit(
@@ -100,12 +113,12 @@ def fit(
             )
             workers.wait()
     except tf.errors.InvalidArgumentError as error:
-        found = re.search(r"expected labels \S+ in the mask", str(error))
+        found = re.search(r"(expected labels \S+ in the mask).* received:\] \[(-?\d+)\] \[(-?\d+)\]", str(error))
         if found is None:
             raise
         raise DataError(
-            f"the data hold labels that the model does not have: {found[0]}, or {ignore_label} where nothing is known; "
-            "tools/check_data.py names the records"
+            f"the data hold labels that the model does not have: {found[1]}, or {ignore_label} where nothing is known, "
+            f"received {found[3]} to {found[2]}; tools/check_data.py names the records"
         ) from error
     return state
 

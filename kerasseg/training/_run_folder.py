@@ -17,7 +17,7 @@ from tensorflow import keras
 
 from kerasseg._cluster import cluster
 from kerasseg._version import versions
-from kerasseg.spec import DataError
+from kerasseg.spec import DataError, DatasetSpec
 from kerasseg.training._state import TrainingState
 
 try:
@@ -32,9 +32,9 @@ class RunFolder:
     """`directory` of one training run.
 
     Holds best.keras (highest val_mean_iou), last.keras (to resume from), log.csv, run.json (options, data set,
-    versions, scores), tensorboard/. A checkpoint is an ordinary `.keras` file with one more member, the
-    `TrainingState`; so weights, optimiser and state are written, or not, in one step, and a full disk does not cost
-    the previous one.
+    versions, scores), and to look at: curves.png, confusion_matrix.png, pictures/, tensorboard/, warnings.txt. A
+    checkpoint is an ordinary `.keras` file with one more member, the `TrainingState`; so weights, optimiser and state
+    are written, or not, in one step, and a full disk does not cost the previous one.
     """
 
     def __init__(self, directory: str | os.PathLike):
@@ -43,13 +43,17 @@ class RunFolder:
         self.last = self.directory / "last.keras"
         self.log = self.directory / "log.csv"
         self.run_file = self.directory / "run.json"
+        self._described = {"options": {}, "dataset": {}}
         self._write_to(self.directory)
 
     def _write_to(self, directory: Path) -> None:
         """Sets where files go: of several workers only the chief's to the folder, see `open`."""
         self._written = directory
         self.curves = directory / "curves.png"
+        self.confusion_matrix = directory / "confusion_matrix.png"
+        self.pictures = directory / "pictures"
         self.tensorboard = directory / "tensorboard"
+        self.warnings = directory / "warnings.txt"
 
     @property
     def is_written(self) -> bool:
@@ -96,6 +100,25 @@ class RunFolder:
     def _has_begun(self) -> bool:
         """Whether there is a checkpoint, of this run or of a stage of it, in a folder within."""
         return self.last.exists() or any(self.directory.glob(f"*/{self.last.name}"))
+
+    @property
+    def options(self) -> dict:
+        """All resolved options of the run, as it was opened with."""
+        return self._described["options"]
+
+    @property
+    def dataset(self) -> DatasetSpec | None:
+        """The data set that the run was opened with, if it was with one."""
+        try:
+            return DatasetSpec.from_dict(self._described["dataset"])
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+    def class_names(self, num_classes: int) -> list[str]:
+        """Returns the names of K classes: those of the data set where it has as many, else "0", "1", ..."""
+        spec = self.dataset
+        same = spec is not None and spec.num_classes == num_classes
+        return list(spec.class_names) if same else [str(label) for label in range(num_classes)]
 
     def _refuse_strangers(self, described: dict) -> None:
         if not self.run_file.exists():
@@ -216,7 +239,9 @@ class RunFolder:
     def write_log(self, state: TrainingState) -> None:
         """Writes log.csv: a row for each of the state's."""
         text = io.StringIO()
-        writer = csv.DictWriter(text, fieldnames=list(state.history[0]), lineterminator="\n")
+        # The newest row's columns in their order, then what only others have (of another stage, or version).
+        columns = dict.fromkeys(key for row in reversed(state.history) for key in row)
+        writer = csv.DictWriter(text, fieldnames=list(columns), lineterminator="\n")
         writer.writeheader()
         writer.writerows(state.history)
         _write_text(self._written / self.log.name, text.getvalue())

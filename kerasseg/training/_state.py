@@ -9,8 +9,8 @@ class TrainingState:
 
     Attributes:
         step: Steps done.
-        history: One row for each validation: step, loss, mean_iou (both over the steps since the last one), val_loss,
-            val_mean_iou, learning_rate, seconds (of training, since the very start).
+        history: One row for each validation: step, loss, mean_iou (both over the steps since the last one), what
+            `Validation` gives, learning_rate, seconds (of training, since the very start).
     """
 
     step: int = 0

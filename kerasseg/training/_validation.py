@@ -1,18 +1,36 @@
 """Scoring a model on whole images while it trains."""
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
 from kerasseg.layers import SizeRule, num_classes_of, size_rules
-from kerasseg.metrics import MeanIoU
-from kerasseg.spec import IGNORE_LABEL
+from kerasseg.metrics import MeanIoU, scores
+from kerasseg.spec import IGNORE_LABEL, centre
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """An image of a validation, to look at.
+
+    Attributes:
+        number: Its place in the data, from 0.
+        image: float32 [H, W, C], 0-255.
+        mask: int32 [H, W].
+        predicted: int32 [H, W], class ids.
+    """
+
+    number: int
+    image: np.ndarray
+    mask: np.ndarray
+    predicted: np.ndarray
 
 
 class Validation:
-    """Loss and mIoU of a compiled model over whole images of any size.
+    """Loss and scores of a compiled model over whole images of any size.
 
     Not `model.evaluate`: under MirroredStrategy that splits each batch, and fails on a batch of one image. Here one
     device scores the images; the confusion matrix is that of the whole split.
@@ -29,6 +47,14 @@ class Validation:
             loss is given in the mask's place, where the model learns other labels than those it is scored by.
         ignore_label: Mask value that does not count.
         deliver: A function from the model to another on the same input, which shares its weights and has one output.
+        class_names: Given K, returns the classes' names.
+        num_samples: How many of the images to keep with their predictions: always the same ones, spread over the data
+            where their number is known, else the first ones.
+
+    Attributes:
+        class_names: K names.
+        confusion_matrix: Of the last call: int64 [K, K], rows truth, columns prediction.
+        samples: Of the last call.
     """
 
     def __init__(
@@ -37,12 +63,17 @@ class Validation:
         data: tf.data.Dataset,
         ignore_label: int | None = IGNORE_LABEL,
         deliver: Callable[[keras.Model], keras.Model] | None = None,
+        class_names: Callable[[int], Sequence[str]] = lambda K: [str(label) for label in range(K)],
+        num_samples: int = 4,
     ):
         self._model, self._data, self._ignore_label = model, data, ignore_label
         scored = keras.Model(model.input, model.outputs[-1]) if deliver is None else deliver(model)
         self._all = keras.Model(model.input, [*model.outputs, *scored.outputs])
         self._score = MeanIoU(num_classes_of(scored), ignore_label)
         self._losses = _losses(model)
+        self.class_names = class_names(num_classes_of(scored))
+        self._kept = _spread(int(data.cardinality()), num_samples)
+        self.confusion_matrix, self.samples = None, []
         self._loss = keras.metrics.Mean()
         self._rules = size_rules(scored)
         image, mask = data.element_spec[:2]
@@ -50,22 +81,40 @@ class Validation:
         signature = [tf.TensorSpec([None, None, None, image.shape[-1]], image.dtype), masks, masks]
         self._step = tf.function(self._score_batch, input_signature=signature)
 
-    def __call__(self) -> dict[str, float]:
-        """Returns val_loss (mean over the images of their loss) and val_mean_iou."""
+    def __call__(self) -> dict[str, float | None]:
+        """Scores the model.
+
+        Returns:
+            val_loss (mean over the images of their loss), val_mean_iou, val_pixel_accuracy, val_mean_accuracy,
+            val_frequency_weighted_iou, and for each class val_iou/<name>, None where it occurs in neither truth nor
+            prediction. See `metrics.scores`.
+        """
         self._score.reset_state()
         self._loss.reset_state()
-        for image, mask, *target in self._data:
+        self.samples = []
+        for number, (image, mask, *target) in enumerate(self._data):
+            given = image, mask
             target = target[0] if target else mask
             if self._rules != (SizeRule(), SizeRule()):
                 image, mask, target = self._padded(image.numpy(), mask.numpy(), target.numpy())
-            self._step(image, mask, target)
-        return {"val_loss": float(self._loss.result()), "val_mean_iou": float(self._score.result())}
+            predicted = self._step(image, mask, target)
+            if number in self._kept:
+                self.samples.append(_sample(number, *given, predicted))
+        self.confusion_matrix = self._score.confusion_matrix().numpy()
+        found = scores(self.confusion_matrix, self.class_names)
+        names = "mean_iou", "pixel_accuracy", "mean_accuracy", "frequency_weighted_iou"
+        return {
+            "val_loss": float(self._loss.result()),
+            **{f"val_{name}": found[name] for name in names},
+            **{f"val_iou/{name}": found["per_class_iou"].get(name) for name in self.class_names},
+        }
 
     def _score_batch(self, image, mask, target):
         *logits, scored = self._all(image, training=False)
         self._score.update_state(mask, scored)
         terms = [weight * tf.reduce_mean(loss(target, logits[index])) for index, loss, weight in self._losses]
         self._loss.update_state(tf.add_n([*terms, *self._model.losses]))
+        return tf.argmax(scored, -1, output_type=tf.int32)
 
     def _padded(self, image, *masks):
         """Mirrors an image outwards until its logits cover the mask; more logits than mask meet the ignored label."""
@@ -99,3 +148,18 @@ def _losses(model: keras.Model) -> list:
         for index, (loss, weight) in enumerate(losses)
         if loss is not None
     ]
+
+
+def _spread(number: int, wanted: int) -> set[int]:
+    """Returns the places of so many of `number` images, which is negative where it is not known."""
+    if number < 0:
+        return set(range(wanted))
+    return {(2 * i + 1) * number // (2 * wanted) for i in range(wanted)} if number else set()
+
+
+def _sample(number: int, image, mask, predicted) -> Sample:
+    """Returns the first of a batch; where mask and prediction differ in size, what both cover."""
+    image, mask, predicted = image[0].numpy(), mask[0].numpy(), predicted[0].numpy()
+    predicted = predicted[: mask.shape[0], : mask.shape[1]]
+    part = tuple(centre(outer, inner) for outer, inner in zip(mask.shape[:2], predicted.shape, strict=True))
+    return Sample(number, image[part], mask[part], predicted)

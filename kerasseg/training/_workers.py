@@ -1,6 +1,7 @@
 """What several processes that train one model have to agree on."""
 
 import contextlib
+import math
 import os
 from collections.abc import Callable
 
@@ -88,14 +89,17 @@ class Workers:
                     "all workers need the same output folder, on a disk that they share"
                 )
 
-    def agreed(self, validation: Callable[[], dict[str, float]]) -> Callable[[], dict[str, float]]:
+    def agreed(self, validation: Callable[[], dict[str, float | None]]) -> Callable[[], dict[str, float | None]]:
         """Returns a validation whose scores are the chief's: rounding on other machines must not part the workers."""
         if not self.several:
             return validation
 
         def chiefs():
             scores = validation()
-            return dict(zip(scores, map(float, self._gathered(list(scores.values()))[0]), strict=True))
+            values = self._gathered([math.nan if value is None else value for value in scores.values()])[0]
+            # Which classes there are, and so which scores, all workers see alike.
+            known = [None if own is None else float(value) for own, value in zip(scores.values(), values, strict=True)]
+            return dict(zip(scores, known, strict=True))
 
         return chiefs
 
