@@ -7,7 +7,9 @@ import pytest
 import tensorflow as tf
 from tensorflow import keras
 
-from kerasseg.metrics import MeanIoU, confusion_matrix, scores
+from kerasseg import metrics
+from kerasseg.losses import CrossEntropy
+from kerasseg.metrics import AllScores, MeanIoU, confusion_matrix, scores
 
 
 def brute_force(mask, predicted, num_classes, ignore_label=255):
@@ -188,3 +190,54 @@ def test_config_round_trip():
     metric = MeanIoU(7, ignore_label=None, name="score")
     again = keras.metrics.deserialize(keras.metrics.serialize(metric))
     assert (again.num_classes, again.ignore_label, again.name) == (7, None, "score")
+
+
+@pytest.mark.parametrize("name", ["PixelAccuracy", "MeanAccuracy", "FrequencyWeightedIoU", "MeanIoU"])
+def test_each_score_as_a_metric_equals_numpy(name):
+    mask, predicted = random_case(7)
+    for label in (2, 5):  # 2 is only predicted, 5 occurs nowhere
+        mask[mask == label] = 0
+    predicted[predicted == 5] = 1
+    metric = getattr(metrics, name)(7)
+    metric.update_state(mask, predicted.astype(np.int32))
+    result = scores(brute_force(mask, predicted, 7))
+    assert float(metric.result()) == pytest.approx(result[metric.name], abs=1e-12)
+    assert metric.scores() == result
+    assert metric.scores(list("abcdefg"))["absent_classes"] == ["f"]
+    again = keras.metrics.deserialize(keras.metrics.serialize(metric))
+    assert (type(again), again.get_config()) == (type(metric), metric.get_config())
+    metric.reset_state()
+    assert float(metric.result()) == 0
+
+
+def test_all_scores_in_fit_come_from_one_matrix():
+    mask, _ = random_case(4, (4, 6, 6))
+    mask[mask == 3] = 2
+    image = np.random.default_rng(1).normal(size=(*mask.shape, 3)).astype(np.float32)
+    model = keras.Sequential([keras.Input((None, None, 3)), keras.layers.Conv2D(4, 1)])
+    kernel, bias = model.get_weights()
+    model.set_weights([kernel, bias - [0, 0, 0, 1e3]])
+    metric = AllScores(4, ["sky", "road", "tree", "car"])
+    model.compile("sgd", CrossEntropy(), metrics=[metric])
+    logs = model.evaluate(image, mask, batch_size=2, verbose=0, return_dict=True)
+    expected = scores(confusion_matrix(mask, model.predict(image, verbose=0).argmax(-1), 4), metric.class_names)
+    per_class, absent = expected.pop("per_class_iou"), expected.pop("absent_classes")
+    assert absent == ["car"]
+    for name, value in {**expected, **{f"iou_{name}": value for name, value in per_class.items()}}.items():
+        assert logs[name] == pytest.approx(value, abs=1e-6), name
+    assert np.isnan(logs["iou_car"])
+    again = keras.metrics.deserialize(keras.metrics.serialize(metric))
+    assert again.get_config() == metric.get_config()
+    for names in (["a", "b"], ["a", "a", "b", "c"]):
+        with pytest.raises(ValueError, match="expected 4 different class names"):
+            AllScores(4, names)
+
+
+def test_one_logit_stands_for_two_classes():
+    mask, _ = random_case(2)
+    logits = np.random.default_rng(1).normal(size=(*mask.shape, 1)).astype(np.float32)
+    metric = MeanIoU(2)
+    metric.update_state(mask, logits)
+    np.testing.assert_array_equal(metric.confusion_matrix(), brute_force(mask, (logits[..., 0] > 0).astype(int), 2))
+    with pytest.raises(ValueError, match=r"expected logits \[B, H, W, 3\]"):
+        MeanIoU(3).update_state(mask, logits)

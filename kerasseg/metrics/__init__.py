@@ -1,11 +1,25 @@
 """How good a segmentation is: every score from one confusion matrix over the whole split.
 
-`confusion_matrix` and `scores` work on NumPy arrays; `MeanIoU` is the same inside `model.fit`. For objects of one class
-(cells), `adapted_rand_f_score` and `instance_ious` compare label images.
+`confusion_matrix` and `scores` work on NumPy arrays; `MeanIoU`, `PixelAccuracy`, `MeanAccuracy`,
+`FrequencyWeightedIoU` and, all from one matrix, `AllScores` are the same inside `model.fit`. For objects of one class
+(cells), `adapted_rand_f_score`, `instance_ious` and `detections` compare label images.
 """
 
+from kerasseg.metrics._confusion_metric import ConfusionMetric
 from kerasseg.metrics._instances import adapted_rand_f_score, detections, instance_ious
-from kerasseg.metrics._mean_iou import MeanIoU
+from kerasseg.metrics._keras_metrics import AllScores, FrequencyWeightedIoU, MeanAccuracy, MeanIoU, PixelAccuracy
 from kerasseg.metrics._scores import confusion_matrix, scores
 
-__all__ = ["MeanIoU", "adapted_rand_f_score", "confusion_matrix", "detections", "instance_ious", "scores"]
+__all__ = [
+    "AllScores",
+    "ConfusionMetric",
+    "FrequencyWeightedIoU",
+    "MeanAccuracy",
+    "MeanIoU",
+    "PixelAccuracy",
+    "adapted_rand_f_score",
+    "confusion_matrix",
+    "detections",
+    "instance_ious",
+    "scores",
+]

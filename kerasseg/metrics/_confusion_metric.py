@@ -1,26 +1,29 @@
-"""Mean IoU as a Keras metric."""
+"""What Keras metrics that follow from a confusion matrix share."""
 
+from collections.abc import Sequence
+
+import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
+from kerasseg.metrics._scores import scores
 from kerasseg.spec import IGNORE_LABEL, centre
 
 
-@keras.utils.register_keras_serializable("kerasseg")
-class MeanIoU(keras.metrics.Metric):
-    """Mean intersection over union of one confusion matrix over all batches and all replicas.
+class ConfusionMetric(keras.metrics.Metric):
+    """Base of scores from one confusion matrix over all batches and all replicas; a subclass defines `score`.
 
-    `model.compile(metrics=[MeanIoU(21)])`. Gives the number of `scores(...)["mean_iou"]`: classes that occur
-    neither in the truth nor in the prediction are left out of the mean; without any pixel it is 0.
-
-    `update_state` takes mask integer [B, H, W] (or [B, H, W, 1]) and either logits float [B, h, w, K] or class ids,
-    integer [B, h, w]. A mask larger than the prediction is cut to its centre.
+    `model.compile(metrics=[MeanIoU(21)])`. `update_state` takes mask integer [B, H, W] (or [B, H, W, 1]) and either
+    logits float [B, h, w, K], or one logit [B, h, w, 1] of two classes (positive is class 1), or class ids, integer
+    [B, h, w]. A mask larger than the prediction is cut to its centre.
 
     Counts are int64. (`keras.metrics.MeanIoU` counts in float32 by default and stops counting at 2**24 pixels of a
     kind, which 64 crops of 513 x 513 reach, and drops the ignored label only when it is one of the K classes.)
 
+    The matrix gives all scores, whichever the metric is: `metric.scores(class_names)`, with the IoU of each class.
+
     Args:
-        num_classes: K, the ignored label not among them.
+        num_classes: K, the ignored label not among them; 2 for networks of one logit.
         ignore_label: Mask value that does not count, whatever is predicted there. None: every pixel counts.
         name: Name in the logs.
     Raises:
@@ -29,7 +32,7 @@ class MeanIoU(keras.metrics.Metric):
             such checks out.)
     """
 
-    def __init__(self, num_classes: int, ignore_label: int | None = IGNORE_LABEL, name: str = "mean_iou", **kwargs):
+    def __init__(self, num_classes: int, ignore_label: int | None = IGNORE_LABEL, name: str | None = None, **kwargs):
         super().__init__(name=name, **kwargs)
         self.num_classes = num_classes
         self.ignore_label = ignore_label
@@ -39,7 +42,10 @@ class MeanIoU(keras.metrics.Metric):
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         if sample_weight is not None:
-            raise ValueError("MeanIoU counts pixels, it takes no weights: pass it as `metrics`, not `weighted_metrics`")
+            raise ValueError(
+                f"{type(self).__name__} counts pixels, it takes no weights: pass it as `metrics`, not "
+                "`weighted_metrics`"
+            )
         predicted = _class_ids(tf.convert_to_tensor(y_pred), self.num_classes)
         mask = _cut(tf.cast(y_true, tf.int32), predicted)
         counted = tf.ones_like(mask, tf.bool) if self.ignore_label is None else mask != self.ignore_label
@@ -64,12 +70,17 @@ class MeanIoU(keras.metrics.Metric):
         """Returns what has been counted, int64 [K, K], rows truth, columns prediction."""
         return tf.convert_to_tensor(self._counts)
 
+    def scores(self, class_names: Sequence[str] | None = None) -> dict:
+        """Returns `kerasseg.metrics.scores` of what has been counted: all scores, each class's IoU, absent classes."""
+        return scores(np.asarray(self.confusion_matrix()), class_names)
+
+    def score(self, right: tf.Tensor, true: tf.Tensor, predicted: tf.Tensor):
+        """Returns the metric from each class's number of right, true and predicted pixels, float64 [K] each."""
+        raise NotImplementedError
+
     def result(self):
         counts = tf.cast(self.confusion_matrix(), tf.float64)
-        right = tf.linalg.diag_part(counts)
-        union = tf.reduce_sum(counts, 0) + tf.reduce_sum(counts, 1) - right
-        present = tf.reduce_sum(tf.cast(union > 0, tf.float64))
-        return tf.math.divide_no_nan(tf.reduce_sum(tf.math.divide_no_nan(right, union)), present)
+        return self.score(tf.linalg.diag_part(counts), tf.reduce_sum(counts, 1), tf.reduce_sum(counts, 0))
 
     def get_config(self):
         return {**super().get_config(), "num_classes": self.num_classes, "ignore_label": self.ignore_label}
@@ -78,6 +89,8 @@ class MeanIoU(keras.metrics.Metric):
 def _class_ids(predicted: tf.Tensor, num_classes: int) -> tf.Tensor:
     """Returns int32 [B, h, w] of logits float [B, h, w, K] or of class ids [B, h, w]."""
     if predicted.shape.rank == 4:
+        if predicted.shape[-1] == 1 and num_classes == 2:
+            return tf.cast(predicted[..., 0] > 0, tf.int32)
         if predicted.shape[-1] not in (None, num_classes):
             raise ValueError(f"expected logits [B, H, W, {num_classes}], received shape {predicted.shape}")
         return tf.argmax(predicted, -1, output_type=tf.int32)
