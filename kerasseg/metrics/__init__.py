@@ -5,7 +5,7 @@
 (cells), `adapted_rand_f_score`, `instance_ious` and `detections` compare label images.
 """
 
-from kerasseg.metrics._confusion_metric import ConfusionMetric
+from kerasseg.metrics._confusion_metric import ConfusionMetric, class_ids
 from kerasseg.metrics._instances import adapted_rand_f_score, detections, instance_ious
 from kerasseg.metrics._keras_metrics import AllScores, FrequencyWeightedIoU, MeanAccuracy, MeanIoU, PixelAccuracy
 from kerasseg.metrics._scores import confusion_matrix, scores
@@ -18,6 +18,7 @@ __all__ = [
     "MeanIoU",
     "PixelAccuracy",
     "adapted_rand_f_score",
+    "class_ids",
     "confusion_matrix",
     "detections",
     "instance_ious",

@@ -46,7 +46,7 @@ class ConfusionMetric(keras.metrics.Metric):
                 f"{type(self).__name__} counts pixels, it takes no weights: pass it as `metrics`, not "
                 "`weighted_metrics`"
             )
-        predicted = _class_ids(tf.convert_to_tensor(y_pred), self.num_classes)
+        predicted = class_ids(tf.convert_to_tensor(y_pred), self.num_classes)
         mask = _cut(tf.cast(y_true, tf.int32), predicted)
         counted = tf.ones_like(mask, tf.bool) if self.ignore_label is None else mask != self.ignore_label
         mask, predicted = tf.where(counted, mask, 0), tf.where(counted, predicted, 0)
@@ -86,8 +86,8 @@ class ConfusionMetric(keras.metrics.Metric):
         return {**super().get_config(), "num_classes": self.num_classes, "ignore_label": self.ignore_label}
 
 
-def _class_ids(predicted: tf.Tensor, num_classes: int) -> tf.Tensor:
-    """Returns int32 [B, h, w] of logits float [B, h, w, K] or of class ids [B, h, w]."""
+def class_ids(predicted: tf.Tensor, num_classes: int) -> tf.Tensor:
+    """Returns int32 [B, h, w] of logits float [B, h, w, K], of one logit [B, h, w, 1], or of class ids [B, h, w]."""
     if predicted.shape.rank == 4:
         if predicted.shape[-1] == 1 and num_classes == 2:
             return tf.cast(predicted[..., 0] > 0, tf.int32)

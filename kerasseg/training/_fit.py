@@ -3,7 +3,7 @@
 import math
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 from tensorflow import keras
@@ -25,19 +25,39 @@ from kerasseg.training._workers import Workers, naming_lost_workers
 def compile(
     model: keras.Model,
     optimizer: keras.optimizers.Optimizer,
-    loss: keras.losses.Loss,
+    loss: keras.losses.Loss | Sequence[keras.losses.Loss | None],
     ignore_label: int | None = IGNORE_LABEL,
+    loss_weights: Sequence[float] | None = None,
 ) -> None:
     """Compiles a model for `fit`: with mIoU as its metric, and without XLA (a U-Net step took 3x as long on a CPU).
 
-    Each output of a model with several (UNet++ with deep supervision) has the loss, and they add up; mIoU is the last
-    one's.
+    A loss that changes with the steps is told to follow the optimiser's.
+
+    Args:
+        model: With one output or several (UNet++ with deep supervision); mIoU is the last one's.
+        optimizer: See `optimizer`.
+        loss: One for all outputs, each of which has it, or one for each output; None: that output has none.
+        ignore_label: Mask value that does not count in mIoU.
+        loss_weights: A factor for each output's loss, in their sum; None: 1 each.
+    Raises:
+        ValueError: There is not a loss or a weight for each output.
     """
     *others, last = model.outputs
-    metrics = [MeanIoU(last.shape[-1], ignore_label)]
-    if others:
-        loss, metrics = [loss] * len(model.outputs), [*([] for _ in others), metrics]
-    model.compile(optimizer=optimizer, loss=loss, metrics=metrics, jit_compile=False)
+    losses = list(loss) if isinstance(loss, list | tuple) else [loss] * len(model.outputs)
+    for what, given in (("losses", losses), ("loss_weights", loss_weights)):
+        if given is not None and len(given) != len(model.outputs):
+            raise ValueError(f"expected {len(model.outputs)} {what}, one an output, received {len(given)}")
+    metrics = [MeanIoU(max(last.shape[-1], 2), ignore_label)]
+    model.compile(
+        optimizer=optimizer,
+        loss=losses if others else losses[0],
+        loss_weights=None if loss_weights is None else list(loss_weights),
+        metrics=[*([] for _ in others), metrics] if others else metrics,
+        jit_compile=False,
+    )
+    for loss in losses:
+        if hasattr(loss, "follow"):
+            loss.follow(model.optimizer.iterations)
 
 
 def fit(

@@ -8,7 +8,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from kerasseg.layers import SizeRule, num_classes_of, size_rules
-from kerasseg.metrics import MeanIoU, scores
+from kerasseg.metrics import MeanIoU, class_ids, scores
 from kerasseg.spec import IGNORE_LABEL, centre
 
 
@@ -69,9 +69,10 @@ class Validation:
         self._model, self._data, self._ignore_label = model, data, ignore_label
         scored = keras.Model(model.input, model.outputs[-1]) if deliver is None else deliver(model)
         self._all = keras.Model(model.input, [*model.outputs, *scored.outputs])
-        self._score = MeanIoU(num_classes_of(scored), ignore_label)
+        num_classes = max(num_classes_of(scored), 2)  # one logit is two classes
+        self._score = MeanIoU(num_classes, ignore_label)
         self._losses = _losses(model)
-        self.class_names = class_names(num_classes_of(scored))
+        self.class_names = class_names(num_classes)
         self._kept = _spread(int(data.cardinality()), num_samples)
         self.confusion_matrix, self.samples = None, []
         self._loss = keras.metrics.Mean()
@@ -114,7 +115,7 @@ class Validation:
         self._score.update_state(mask, scored)
         terms = [weight * tf.reduce_mean(loss(target, logits[index])) for index, loss, weight in self._losses]
         self._loss.update_state(tf.add_n([*terms, *self._model.losses]))
-        return tf.argmax(scored, -1, output_type=tf.int32)
+        return class_ids(scored, self._score.num_classes)
 
     def _padded(self, image, *masks):
         """Mirrors an image outwards until its logits cover the mask; more logits than mask meet the ignored label."""
