@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from kerasseg import losses
+
 # A process of its own: logical devices are made before TensorFlow starts, and all cases share one strategy, since
 # TensorFlow confuses the reductions of two MirroredStrategies in a process.
 SCRIPT = """
@@ -17,8 +19,8 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from tensorflow import keras
 from kerasseg import models, training
+from kerasseg import losses
 from kerasseg.losses import CrossEntropy
-from kerasseg.metrics import MeanIoU
 
 BATCH, STEPS = 4, 5
 rng = np.random.default_rng(0)
@@ -30,14 +32,34 @@ ignored = (np.arange(len(mask)) % BATCH >= BATCH // 2)[:, None, None] & (rng.uni
 mask[ignored] = 255
 mask[-2:] = 255
 
-def train(strategy, norm, optimizer, weighted=False, **loss):
+LOSSES = {
+    "CrossEntropy": losses.CrossEntropy(),
+    "CrossEntropy sum": losses.CrossEntropy(reduction="sum"),
+    "Focal": losses.Focal(class_weights=[1.0, 0.0, 3.0]),
+    "HardPixelCrossEntropy": losses.HardPixelCrossEntropy(0.3, ramp_steps=4),
+    "HardPixelCrossEntropy probability": losses.HardPixelCrossEntropy(0.1, max_probability=0.4),
+    "SampledCrossEntropy": losses.SampledCrossEntropy(0.5),
+    "SampledCrossEntropy cells": losses.SampledCrossEntropy(0.5, cell=3, reduction="sum"),
+    "Dice": losses.Dice(class_weights=[1.0, 0.0, 3.0]),
+    "Dice of images": losses.Dice(per_image=True, classes="present"),
+    "Jaccard": losses.Jaccard(classes="present"),
+    "Tversky": losses.Tversky(),
+    "Lovasz": losses.Lovasz(),
+    "Lovasz of images": losses.Lovasz(per_image=True),
+    "CrossEntropyDice": losses.CrossEntropyDice("original"),
+    "CrossEntropyDice of images": losses.CrossEntropyDice("paper"),
+}
+SEVERAL = ["HardPixelCrossEntropy", "SampledCrossEntropy", "Dice of images", "Lovasz"]
+LOSSES["Sum"] = losses.Sum([LOSSES[name] for name in SEVERAL])
+
+def train(strategy, norm, optimizer, weighted=False, loss=None):
     keras.utils.set_random_seed(1)
     with strategy.scope():
         options = {"filters": 4, "depth": 1, "padding": "same", "dropout": 0.0, "momentum": 0.9}
         model = models.unet(3, batch_norm=norm != "none", norm=norm, **options)
         decay = {"weight_decay": 1e-3, "decay": "decoupled" if optimizer == "adam" else "l2"}
         rate = training.schedule("poly", 1e-3 if optimizer == "adam" else 0.05, steps=20)
-        training.compile(model, training.optimizer(optimizer, rate, **decay), CrossEntropy(**loss))
+        training.compile(model, training.optimizer(optimizer, rate, **decay), loss or CrossEntropy())
     data = (image, mask, weight) if weighted else (image, mask)
     data = tf.data.Dataset.from_tensor_slices(data).batch(BATCH)
     logs = {key: values for key, values in model.fit(data, epochs=2, verbose=0, shuffle=False).history.items()}
@@ -50,8 +72,9 @@ mirrored = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 assert mirrored.num_replicas_in_sync == 2
 CASES = {
     "sync": dict(norm="sync", optimizer="sgd"),
-    "sum": dict(norm="none", optimizer="adam", reduction="sum"),
-    "weights": dict(norm="none", optimizer="sgd", weighted=True, class_weights=[1.0, 0.0, 3.0]),
+    "sum": dict(norm="none", optimizer="adam", loss=CrossEntropy(reduction="sum")),
+    "weights": dict(norm="none", optimizer="sgd", weighted=True, loss=CrossEntropy(class_weights=[1.0, 0.0, 3.0])),
+    "several losses": dict(norm="none", optimizer="sgd", loss=LOSSES["Sum"]),
 }
 report = {}
 
@@ -67,6 +90,44 @@ for name, case in CASES.items():
     report[name] = compare(one, train(mirrored, **case))
     if name == "sync":
         report["batch"] = compare(one, train(mirrored, norm="batch", optimizer="sgd"))
+
+# Each loss by itself: three images on the first replica, one on the second; and nothing that counts on the second.
+def values_and_gradients(mask, logits, weight):
+    found = {}
+    for name, loss in LOSSES.items():
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            value = loss(mask, logits, weight)
+        found[name] = value, tape.gradient(value, logits)
+    return found
+
+step = tf.Variable(2)
+for loss in LOSSES.values():
+    loss.follow(step)
+logits = rng.normal(0, 2, (4, 16, 16, 3)).astype(np.float32)
+parts = slice(0, 3), slice(3, 4)
+in_graph = tf.function(values_and_gradients)
+on_two = tf.function(lambda *batch: mirrored.run(values_and_gradients, batch))
+report["losses"] = {}
+for first in (0, len(mask) - 4):
+    batch = mask[first : first + 4].copy(), logits, weight[first : first + 4]
+    if first:
+        batch[0][3] = 255
+    one = in_graph(*map(tf.constant, batch))
+    spread = [
+        mirrored.experimental_distribute_values_from_function(
+            lambda context, x=x: tf.constant(x[parts[context.replica_id_in_sync_group]])
+        )
+        for x in batch
+    ]
+    two = on_two(*spread)
+    for name, (value, gradient) in one.items():
+        values, gradients = (mirrored.experimental_local_results(x) for x in two[name])
+        report["losses"].setdefault(name, []).append({
+            "value": [float(value), *map(float, values)],
+            "gradient": float(abs(gradient - tf.concat(gradients, 0)).numpy().max()),
+            "largest": float(abs(gradient).numpy().max()),
+        })
 
 # The run folder: saved under two replicas, restored under one; validated on single images of varied sizes.
 import tempfile
@@ -98,7 +159,7 @@ def report():
     return json.loads(result.stdout.rpartition("REPORT")[2])
 
 
-@pytest.mark.parametrize("case", ["sync", "sum", "weights"])
+@pytest.mark.parametrize("case", ["sync", "sum", "weights", "several losses"])
 def test_two_replicas_equal_one(report, case):
     """Ten steps, with other numbers of valid pixels on each replica, and none at all on one in the last batch."""
     assert report[case]["weights"] < 1e-5
@@ -106,6 +167,17 @@ def test_two_replicas_equal_one(report, case):
     assert set(logs) == {"loss", "mean_iou", "val_loss", "val_mean_iou"}
     for one, two in logs.values():
         assert two == pytest.approx(one, rel=1e-5)
+
+
+def test_two_replicas_give_the_value_and_gradient_of_one_for_every_loss(report):
+    kinds = {name.split()[0] for name in report["losses"]}
+    assert kinds == set(losses.__all__) - {"SegmentationLoss", "PixelLoss", "RegionLoss"}
+    for name, batches in report["losses"].items():
+        for found in batches:
+            whole, *shares = found["value"]
+            assert whole > 0
+            assert shares == pytest.approx([whole / 2] * 2, rel=1e-5), name
+            assert found["gradient"] < 1e-5 * found["largest"], name
 
 
 def test_the_comparison_can_tell_a_difference(report):
