@@ -148,3 +148,14 @@ def test_objects_grow_from_their_insides_over_their_rims():
 def test_probabilities_of_other_classes_have_no_rims():
     with pytest.raises(ValueError, match=r"\[H, W, 3\] of outside, inside, rim; received \(4, 4, 2\)"):
         split_by_rims(np.zeros((4, 4, 2)))
+
+
+def test_overlays_may_leave_the_outlines_out():
+    """Then a class's pixels all have its tint, at its border too."""
+    mask = np.zeros((6, 6), np.uint8)
+    mask[2:4, 2:4] = 1
+    image, palette = np.full((6, 6, 3), 100, np.uint8), [[0, 0, 0], [200, 0, 0]]
+    flat = overlay(image, mask, palette, outlines=False)
+    assert (flat[mask == 1] == (150, 50, 50)).all()
+    assert (overlay(image, mask, palette)[mask == 1] == (228, 128, 128)).all()
+    np.testing.assert_array_equal(flat[mask == 0], image[mask == 0])

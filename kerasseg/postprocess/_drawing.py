@@ -72,6 +72,7 @@ def overlay(
     alpha: float = 0.5,
     *,
     ignore_label: int = IGNORE_LABEL,
+    outlines: bool = True,
 ) -> np.ndarray:
     """Draws a mask over its image: classes tinted and outlined, ignored pixels hatched in grey.
 
@@ -82,6 +83,7 @@ def overlay(
         mask: Integer [H, W], values 0-255.
         palette: As for `colourise`.
         alpha: Share of the class colour, 0-1; the outlines stay visible at 0.
+        outlines: Whether to draw them. Where single pixels differ, as in early predictions, they hide the colours.
 
     Returns:
         uint8 [H, W, 3] RGB.
@@ -97,9 +99,10 @@ def overlay(
     colours = _table(palette, ignore_label)[mask].astype(np.float32)
     tinted = colours.any(axis=2) & (mask != ignore_label)
     picture[tinted] += alpha * (colours[tinted] - picture[tinted])
-    outline = _outline(mask) & tinted
-    # Palettes are full of dark colours (VOC: 128, 0, 0), which a line on a dark picture would not show.
-    picture[outline] = (colours[outline] + 255) / 2
+    if outlines:
+        outline = _outline(mask) & tinted
+        # Palettes are full of dark colours (VOC: 128, 0, 0), which a line on a dark picture would not show.
+        picture[outline] = (colours[outline] + 255) / 2
     ignored = mask == ignore_label
     picture[ignored] = 0.3 * picture[ignored] + 0.7 * _hatching(mask.shape)[ignored]
     return np.round(picture).astype(np.uint8)

@@ -22,6 +22,7 @@ def sheet(
     class_names: Sequence[str],
     palette: np.ndarray,
     ignore_label: int | None = IGNORE_LABEL,
+    step: int | None = None,
 ) -> np.ndarray:
     """Draws image, truth, prediction and error map of each sample side by side, with a legend of the classes.
 
@@ -33,6 +34,7 @@ def sheet(
         class_names: K names.
         palette: RGB 0-255, [K, 3].
         ignore_label: Mask value that does not count.
+        step: Of the training, to stand above the predictions.
     Returns:
         uint8 [H, W, 3] RGB.
     """
@@ -44,16 +46,16 @@ def sheet(
         ignored = np.zeros(mask.shape, bool) if ignore_label is None else mask == ignore_label
         truth = np.where(ignored, IGNORE_LABEL, mask)
         wrong = np.where(ignored, IGNORE_LABEL, mask != predicted)
-        drawn = (overlay(image, labels, palette) for labels in (truth, predicted))
+        drawn = (overlay(image, labels, palette, alpha=0.7, outlines=False) for labels in (truth, predicted))
         grey = image.mean(axis=2)
-        rows.append([image, *drawn, overlay(grey, wrong, _WRONG, alpha=0.7)])
+        rows.append([image, *drawn, overlay(grey, wrong, _WRONG, alpha=0.7, outlines=False)])
         captions.append(
             [f"image {sample.number}", "", f"IoU {found['mean_iou']:.3f}", f"{1 - found['pixel_accuracy']:.1%} wrong"]
         )
         present |= {*np.unique(truth).tolist(), *np.unique(predicted).tolist()}
     return montage(
         rows,
-        titles=["image", "truth", "prediction", "errors"],
+        titles=["image", "truth", "prediction" if step is None else f"prediction at step {step}", "errors"],
         captions=captions,
         footer=lambda width: legend(class_names, palette, classes=sorted(present), width=width),
         side=_SIDE,

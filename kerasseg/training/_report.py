@@ -2,6 +2,8 @@
 
 import contextlib
 import io
+import math
+import time
 
 import numpy as np
 import tensorflow as tf
@@ -17,6 +19,8 @@ from kerasseg.training._state import TrainingState
 from kerasseg.training._validation import Validation
 from kerasseg.training._warnings import Warnings
 
+_TIMES_DRAWING = 20
+
 
 class Report(keras.callbacks.Callback):
     """After each validation: scalars and pictures for TensorBoard, and the same pictures in the run folder.
@@ -24,7 +28,8 @@ class Report(keras.callbacks.Callback):
     TensorBoard's steps are the training's, in a resumed run too. Its runs "train" and "validation" have the scalars
     loss and mean_iou in common; the pictures are with the second.
 
-    Nothing here may cost the run: what cannot be written is warned of, once, and the training goes on.
+    Nothing here may cost the run: what cannot be written is warned of, once, and the training goes on. Where
+    validations follow so fast that drawing would take more than a 20th of the time, some go undrawn; never the last.
 
     To come after what adds the rows to the state.
     """
@@ -41,41 +46,59 @@ class Report(keras.callbacks.Callback):
         self._run, self._state, self._validation, self._warnings = run, state, validation, warnings
         self._ignore_label = ignore_label
         self._writers = {}
+        self._drawing_s, self._drawn_at, self._drawn = 0.0, -math.inf, None
+        self._pictured = None
 
     def on_epoch_end(self, epoch, logs=None):
         row = self._state.history[-1]
         with self._forgiving("TensorBoard's files"):
             self._write_scalars(row)
-        palette = None if self._run.dataset is None else self._run.dataset.palette
-        with self._forgiving(self._run.curves.name):
-            file = io.BytesIO()
-            plot_curves(self._state, file, palette)
-            write_bytes(self._run.curves, file.getvalue())
-        if self._validation is not None:
-            self._draw(row)
+        start = time.perf_counter()
+        if start - self._drawn_at >= _TIMES_DRAWING * self._drawing_s:
+            self._draw_all(row)
+            first, self._drawn_at = self._drawn_at == -math.inf, time.perf_counter()
+            self._drawing_s = 0.0 if first else self._drawn_at - start  # the first imports Matplotlib, too
+        elif self._state.best is row:
+            self._draw_samples(row)
         with self._forgiving("TensorBoard's files"):
             for writer in self._writers.values():
                 writer.flush()
 
     def on_train_end(self, logs=None):
+        row = self._state.history[-1]
+        if self._drawn is not row:
+            self._draw_all(row)
         for writer in self._writers.values():
             with self._forgiving("TensorBoard's files"):
                 writer.close()
 
-    def _draw(self, row):
-        names, spec = self._validation.class_names, self._run.dataset
-        same = spec is not None and spec.num_classes == len(names)
-        palette = np.array(spec.palette, np.uint8) if same else voc_palette(len(names))
+    def _draw_all(self, row):
+        self._drawn = row
+        palette = None if self._run.dataset is None else self._run.dataset.palette
+        with self._forgiving(self._run.curves.name):
+            file = io.BytesIO()
+            plot_curves(self._state, file, palette)
+            write_bytes(self._run.curves, file.getvalue())
+        if self._validation is None:
+            return
         with self._forgiving(self._run.confusion_matrix.name):
-            picture = confusion_picture(self._validation.confusion_matrix, names)
+            picture = confusion_picture(self._validation.confusion_matrix, self._validation.class_names)
             self._write_picture("confusion_matrix", picture, row["step"], self._run.confusion_matrix)
-        if self._validation.samples:
-            with self._forgiving("pictures"):
-                picture = sheet(self._validation.samples, names, palette, self._ignore_label)
-                places = [self._run.pictures / "last.png"]
-                if self._state.best is row:
-                    places.append(self._run.pictures / "best.png")
-                self._write_picture("images", picture, row["step"], *places)
+        self._draw_samples(row)
+
+    def _draw_samples(self, row):
+        if not self._validation.samples or self._pictured is row:
+            return
+        self._pictured = row
+        with self._forgiving(f"{self._run.pictures.name}/"):
+            names, spec = self._validation.class_names, self._run.dataset
+            same = spec is not None and spec.num_classes == len(names)
+            palette = np.array(spec.palette, np.uint8) if same else voc_palette(len(names))
+            picture = sheet(self._validation.samples, names, palette, self._ignore_label, row["step"])
+            places = [self._run.pictures / "last.png"]
+            if self._state.best is row:
+                places.append(self._run.pictures / "best.png")
+            self._write_picture("images", picture, row["step"], *places)
 
     def _write_scalars(self, row):
         for key, value in row.items():
