@@ -151,9 +151,10 @@ def test_activations_and_normalisations():
 
 
 def test_what_the_shifts_start_from():
-    for builder, shift in ((segnet, 0), (segnet_basic, 0.001)):
+    """0.001, as `shift_filler` of the authors' three training files says."""
+    for builder in (segnet, segnet_basic, bayesian_segnet):
         norms = [layer for layer in builder(2, width=1 / 64).layers if isinstance(layer, BatchNorm)]
-        assert all(np.allclose(layer.beta, shift) and np.allclose(layer.gamma, 1) for layer in norms)
+        assert all(np.allclose(layer.beta, 0.001) and np.allclose(layer.gamma, 1) for layer in norms)
         assert all(layer.epsilon == 1e-9 for layer in norms)
 
 

@@ -4,11 +4,13 @@ from collections.abc import Callable, Sequence
 
 from tensorflow import keras
 
-from kerasseg.backbones import RESNET_V2, normalization
+from kerasseg.backbones import RESNET_V2, channel_means, normalization
 from kerasseg.layers import ASPP, Normalize, Resize
 from kerasseg.models._deeplab_encoder import connect_backbone, head_momentum, rates_at
 
 VARIANTS = ("paper", "original")
+ORIGINAL_MEAN = 123.68, 116.78, 103.94
+"""RGB, of the TensorFlow 1 repository."""
 
 
 def deeplab_v3(
@@ -54,7 +56,8 @@ def deeplab_v3(
         is the paper's with variant "paper": the pyramid reads rectified features, its convolutions have ReLU, its
         rates are doubled at output stride 8 (and quadrupled at 4). Images are normalised as the backbone's released
         weights expect, logits are resized with aligned corners as in TensorFlow's DeepLab, whose image-level feature
-        is the mean of a fixed window, here of the whole image. "original" (ResNet-v2 only) means: the raw sum of
+        is the mean of a fixed window, here of the whole image; the last layer starts as there, from a normal
+        distribution of deviation 0.01. "original" (ResNet-v2 only) means: the raw sum of
         block 4, no ReLU in the head, the same rates at every stride, the ImageNet mean subtracted, TensorFlow 1's
         resize.
     """
@@ -64,7 +67,9 @@ def deeplab_v3(
     if original and backbone not in RESNET_V2:
         raise ValueError(f'variant="original" needs one of the backbones {", ".join(RESNET_V2)}, got {backbone!r}')
     image = keras.Input(input_shape, name="image")
-    x = _original_normalize(input_shape[-1]) if original else normalization(backbone, input_shape[-1])
+    channels = input_shape[-1]
+    mean = Normalize(channel_means(ORIGINAL_MEAN, channels), name="normalize")
+    x = mean if original else normalization(backbone, channels)
     x = connect_backbone(
         x(image),
         backbone,
@@ -86,12 +91,7 @@ def deeplab_v3(
     )
     x = aspp.connect(x)
     # Logits are float32 under any precision policy: a 16-bit softmax over K classes loses too much.
-    x = keras.layers.Conv2D(num_classes, 1, kernel_initializer="he_normal", dtype="float32", name="logits_conv")(x)
+    start = "he_normal" if original else keras.initializers.TruncatedNormal(stddev=0.01)
+    x = keras.layers.Conv2D(num_classes, 1, kernel_initializer=start, dtype="float32", name="logits_conv")(x)
     logits = Resize(sampling="legacy" if original else "align_corners", dtype="float32", name="logits")([x, image])
     return keras.Model(image, logits, name=name or "deeplab_v3")
-
-
-def _original_normalize(channels: int) -> Normalize:
-    if channels != 3:
-        raise ValueError(f'variant="original" subtracts an RGB mean: expected 3 channels, got {channels}')
-    return Normalize((123.68, 116.78, 103.94), name="normalize")

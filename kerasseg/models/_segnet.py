@@ -8,6 +8,7 @@ from kerasseg.backbones import VGG16, scaled, vgg16
 from kerasseg.layers import LocalResponseNorm, MaxUnpool2D, MonteCarloDropout, Normalize, make_norm
 
 EPSILON = 1e-9  # What the authors' normalisation adds to a variance.
+SHIFT = 0.001  # What their shifts start from.
 BASIC_DEPTH = 4
 DROPPED_BLOCKS = 3, 4, 5
 
@@ -118,7 +119,7 @@ def segnet_basic(
     Differs: As `segnet`.
     """
     filters = scaled(64, width)
-    options = {"norm": norm, "momentum": momentum, "shift": 0.001}
+    options = {"norm": norm, "momentum": momentum, "shift": SHIFT}
     image = keras.Input(input_shape, name="image")
     x = Normalize(bgr=True, name="normalize")(image)
     x = LocalResponseNorm(5, alpha=1e-4, beta=0.75, name="norm")(x)
@@ -136,7 +137,7 @@ def segnet_basic(
 
 
 def _segnet(num_classes, input_shape, name, width, norm, momentum, dropout=0.0, sampling=False):
-    options = {"norm": norm, "momentum": momentum}
+    options = {"norm": norm, "momentum": momentum, "shift": SHIFT}
 
     def drop(prefix, block, x):
         if not dropout or block not in DROPPED_BLOCKS:

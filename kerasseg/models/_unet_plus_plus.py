@@ -86,7 +86,7 @@ def unet_plus_plus(
 
 def _joined(below, row, channels, name):
     """Returns the doubled map of the node below, with the nodes to the left behind it."""
-    up = keras.layers.Conv2DTranspose(channels, 2, 2, kernel_initializer="he_normal", name=f"{name}_up")(below)
+    up = keras.layers.Conv2DTranspose(channels, 2, 2, name=f"{name}_up")(below)  # from Keras' default, as the release
     # An odd size was pooled to the larger half: the doubled map is one row or column too large at its end.
     up = CropLike(offset=0, name=f"{name}_crop")([up, row[0]])
     return keras.layers.Concatenate(name=f"{name}_concat")([up, *row])
