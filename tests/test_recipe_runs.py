@@ -12,6 +12,7 @@ from tensorflow import keras
 
 from kerasseg import models, recipes, records, spec, training
 from kerasseg.losses import CrossEntropy
+from kerasseg.training import _fit
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +43,13 @@ def two_stages():
     return [stage("plain"), stage("normed", batch_norm=True, start="previous")]
 
 
-class Killed(keras.callbacks.TensorBoard):
-    """Stands in for the last callback, and breaks training off at the step that is counted down to."""
+class Killed(_fit.Progress):
+    """Breaks training off at the step that is counted down to."""
 
     left = None
 
     def on_train_batch_end(self, batch, logs=None):
+        super().on_train_batch_end(batch, logs)
         Killed.left -= 1
         if Killed.left == 0:
             raise KeyboardInterrupt
@@ -84,14 +86,14 @@ def test_leaves_a_folder_for_each_stage_and_the_whole(whole):
     assert said[3].startswith(f"weights of {output / 'plain' / 'best.keras'}: 16 variables loaded")
 
 
-@pytest.mark.parametrize("steps", [3, 9])
+@pytest.mark.parametrize("steps", [pytest.param(3, marks=pytest.mark.slow), 9])
 def test_killed_in_any_stage_it_goes_on_to_the_same_end(data, tmp_path, monkeypatch, whole, steps):
     """At the third step of the first stage, and of the second."""
     output, expected = tmp_path / "run", whole[0]
-    arguments = {"validate_every": 2, "progress": False, "say": lambda line: None}
+    arguments = {"validate_every": 2, "say": lambda line: None}
     with monkeypatch.context() as patch:
         patch.setattr(Killed, "left", steps)
-        patch.setattr(keras.callbacks, "TensorBoard", Killed)
+        patch.setattr(_fit, "Progress", Killed)
         with pytest.raises(KeyboardInterrupt):
             recipes.run(two_stages(), data, output, **arguments)
     assert not (output / "best.keras").exists()

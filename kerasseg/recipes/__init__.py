@@ -11,12 +11,32 @@
 the recipes; a `Stage` of one's own goes through `run` as well.
 """
 
+from kerasseg.recipes._attention_unet import attention_unet
 from kerasseg.recipes._change import change as change
-from kerasseg.recipes._run import batches as batches
+from kerasseg.recipes._deconvnet import deconvnet_two_stage
+from kerasseg.recipes._deeplab_v3 import deeplab_v3_original, deeplab_v3_paper
+from kerasseg.recipes._deeplab_v3_plus import deeplab_v3_plus
+from kerasseg.recipes._fcn import fcn_at_once, fcn_staged
 from kerasseg.recipes._run import run as run
+from kerasseg.recipes._samples import batches as batches
+from kerasseg.recipes._segnet import segnet_camvid
 from kerasseg.recipes._small_data import small_data
 from kerasseg.recipes._stage import Solver as Solver
 from kerasseg.recipes._stage import Stage as Stage
 from kerasseg.recipes._table import table as table
+from kerasseg.recipes._unet import unet_isbi
+from kerasseg.recipes._unet_plus_plus import unet_plus_plus
 
-__all__ = ["small_data"]
+__all__ = [
+    "attention_unet",
+    "deconvnet_two_stage",
+    "deeplab_v3_original",
+    "deeplab_v3_paper",
+    "deeplab_v3_plus",
+    "fcn_at_once",
+    "fcn_staged",
+    "segnet_camvid",
+    "small_data",
+    "unet_isbi",
+    "unet_plus_plus",
+]

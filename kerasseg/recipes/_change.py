@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from kerasseg.recipes._stage import Solver, Stage
 
-FIELDS = ("batch_size", "crop_size", "preset", "accumulate", "patience", "loss", "pixel_weights")
+FIELDS = ("batch_size", "crop_size", "preset", "accumulate", "patience", "loss", "pixel_weights", "recalculate")
 SOLVER_FIELDS = ("schedule", "warmup_steps", "ema", "clip_norm", "weight_decay", "decay", "rate_multipliers")
 
 
@@ -14,11 +14,11 @@ def change(stages: Sequence[Stage], *, steps: int | None = None, learning_rate: 
 
     Args:
         stages: What a recipe returned.
-        steps: Of all stages together, divided in the recipe's proportion; what the rates are in terms of the steps
-            (drops, decays) goes along. Warm-up is counted in steps and does not.
+        steps: Of all stages together, divided in the recipe's proportion; the rates (drops, decay, warm-up) go along.
         learning_rate: Of the first stage; those of the others in proportion.
-        **changes: Of every stage: batch_size, crop_size, preset, accumulate, patience, loss, pixel_weights; and of
-            every `Solver`: name, schedule, warmup_steps, ema, clip_norm, weight_decay, decay, rate_multipliers.
+        **changes: Of every stage: batch_size, crop_size, preset, accumulate, patience, loss, pixel_weights, recalculate
+            (of those that do); and of every `Solver`: optimizer (its name), schedule, warmup_steps, ema, clip_norm,
+            weight_decay, decay, rate_multipliers.
     Raises:
         ValueError: There is no such attribute, fewer steps than stages, or an optimiser is no `Solver`.
     """
@@ -29,10 +29,15 @@ def change(stages: Sequence[Stage], *, steps: int | None = None, learning_rate: 
     unknown = [name for name in of_solver if name not in (*SOLVER_FIELDS, "name")]
     if unknown:
         raise ValueError(f"expected some of {', '.join((*FIELDS, 'optimizer', *SOLVER_FIELDS))}, received {unknown}")
-    stages = [dataclasses.replace(stage, **of_stage) for stage in stages]
+    stages = [dataclasses.replace(stage, **_fitting(stage, of_stage)) for stage in stages]
     if of_solver or learning_rate is not None:
         stages = _with_solvers(stages, learning_rate, of_solver)
     return stages if steps is None else _with_steps(stages, steps)
+
+
+def _fitting(stage, changes):
+    """Leaves stages without recalculation as they are."""
+    return {name: value for name, value in changes.items() if name != "recalculate" or stage.recalculate}
 
 
 def _with_solvers(stages, learning_rate, changes):
@@ -56,6 +61,14 @@ def _with_steps(stages, steps):
         # By where the stage ends, so that the parts add up; each has a step, and leaves the others theirs.
         end = round(steps * sum(s.steps for s in stages[:number]) / whole)
         end = min(max(end, before + 1), steps - (len(stages) - number))
-        result.append(dataclasses.replace(stage, steps=end - before))
+        result.append(dataclasses.replace(stage, steps=end - before, optimizer=_shortened(stage, end - before)))
         before = end
     return result
+
+
+def _shortened(stage, steps):
+    """Returns the optimiser with warm-up in proportion to the steps."""
+    solver = stage.optimizer
+    if not isinstance(solver, Solver) or not solver.warmup_steps:
+        return solver
+    return dataclasses.replace(solver, warmup_steps=round(solver.warmup_steps * steps / stage.steps))

@@ -23,7 +23,8 @@ class Solver:
         rate: Learning rate at the first step (after warm-up).
         schedule: "constant", "poly", "cosine" or "step"; see `kerasseg.training.schedule`.
         power: Of "poly".
-        drops: Of "step": {share of the steps: what the rate is multiplied by from there on}.
+        drops: Of "step": where the rate drops, as shares of the steps.
+        factor: Of "step": what each drop multiplies the rate by.
         warmup_steps: Steps in which the rate rises to `rate`.
         momentum: Of "sgd".
         weight_decay: Its strength.
@@ -39,7 +40,8 @@ class Solver:
     rate: float
     schedule: str = "constant"
     power: float = 0.9
-    drops: Mapping[float, float] = dataclasses.field(default_factory=dict)
+    drops: tuple[float, ...] = ()
+    factor: float = 0.1
     warmup_steps: int = 0
     momentum: float = 0.9
     weight_decay: float = 0.0
@@ -52,7 +54,7 @@ class Solver:
 
     def __call__(self, steps: int, accumulate: int = 1) -> keras.optimizers.Optimizer:
         """Returns the optimiser for a training of so many updates, each from `accumulate` batches."""
-        options = {name: value for name, value in self._optional(accumulate).items() if value}
+        options = {name: value for name, value in self._optional(accumulate).items() if value is not None}
         return training.optimizer(
             self.name,
             self.learning_rate(steps),
@@ -67,12 +69,16 @@ class Solver:
         """Returns the rate over so many steps."""
         options = {"warmup_steps": self.warmup_steps} if self.warmup_steps else {}
         if self.drops:
-            options["drops"] = {round(share * steps): factor for share, factor in self.drops.items()}
+            options.update(drops=self.drop_steps(steps), factor=self.factor)
         return training.schedule(self.schedule, self.rate, steps=steps, power=self.power, **options)
+
+    def drop_steps(self, steps: int) -> list[int]:
+        """Returns the steps at which the rate drops."""
+        return sorted({max(1, round(share * steps)) for share in self.drops})
 
     def _optional(self, accumulate):
         return {
-            "rate_multipliers": dict(self.rate_multipliers),
+            "rate_multipliers": dict(self.rate_multipliers) or None,
             "no_decay": self.no_decay,
             "accumulate": accumulate if accumulate > 1 else None,
             "ema": self.ema,
@@ -109,6 +115,8 @@ class Stage:
         patience: Validations without a better score after which the stage ends; None: never before its steps.
         recalculate: Batches over which the statistics of batch normalisation are averaged anew in best.keras, when
             all is done; 0: it keeps the moving averages.
+        recalculate_batch_size: Images in those; None: `batch_size`.
+        validate_every: Steps between validations, unless `run` is told; None: a 20th of the steps.
         notes: What to know before starting, a line each.
     """
 
@@ -132,6 +140,8 @@ class Stage:
     deliver: Callable[[keras.Model], keras.Model] | None = None
     patience: int | None = None
     recalculate: int = 0
+    recalculate_batch_size: int | None = None
+    validate_every: int | None = None
     notes: tuple[str, ...] = ()
 
     def __post_init__(self):

@@ -8,15 +8,18 @@ from tensorflow import keras
 from kerasseg.recipes._stage import Solver, Stage, plain
 
 
-def table(stages: Sequence[Stage]) -> str:
-    """Returns some lines for each stage: network, start, optimiser and rates, decay, loss, batches, augmentation."""
-    return "\n".join(_stage(number, stage) for number, stage in enumerate(stages, start=1))
+def table(stages: Sequence[Stage], init: str | None = None) -> str:
+    """Returns some lines for each stage: network, start, optimiser and rates, decay, loss, batches, augmentation.
+
+    `init` are the weights that `run` will be given, if any.
+    """
+    return "\n".join(_stage(number, stage, init) for number, stage in enumerate(stages, start=1))
 
 
-def _stage(number, stage):
+def _stage(number, stage, init):
     rows = {
         "network": plain(stage.model),
-        "starts from": "the stage before" if stage.start == "previous" else stage.pretrained or "given weights, if any",
+        "starts from": _start(stage, init),
         "optimiser": _optimiser(stage.optimizer),
         "rate": _rate(stage),
         "decay": _decay(stage.optimizer),
@@ -32,6 +35,13 @@ def _stage(number, stage):
                 f"{name:12}{text}", 116, initial_indent=" " * 3, subsequent_indent=" " * 15, break_long_words=False
             )
     return "\n".join(lines)
+
+
+def _start(stage, init):
+    if stage.start == "previous":
+        return "the stage before"
+    authors = f" (the authors: {stage.pretrained})" if stage.pretrained else ""
+    return str(init) if init else f"random weights{authors}"
 
 
 def _optimiser(solver):
@@ -53,7 +63,8 @@ def _rate(stage):
     parts = [f"{solver.rate:g}, {solver.schedule}"]
     if solver.schedule == "poly":
         parts[0] += f" with power {solver.power:g}"
-    parts += [f"times {factor:g} from step {round(share * stage.steps)}" for share, factor in solver.drops.items()]
+    if solver.drops:
+        parts.append(f"times {solver.factor:g} at {', '.join(map(str, solver.drop_steps(stage.steps)))}")
     if solver.warmup_steps:
         parts.append(f"{solver.warmup_steps} steps of warm-up")
     parts += [f"times {factor:g} for {pattern}" for pattern, factor in solver.rate_multipliers.items()]
@@ -63,8 +74,9 @@ def _rate(stage):
 def _decay(solver):
     if not isinstance(solver, Solver) or not solver.weight_decay:
         return "none"
-    without = "biases, scales and shifts" if solver.no_decay is None else ", ".join(solver.no_decay) or "nothing"
-    return f"{solver.weight_decay:g}, {'in the gradient' if solver.decay == 'l2' else 'decoupled'}, without {without}"
+    without = "biases, scales and shifts" if solver.no_decay is None else ", ".join(solver.no_decay)
+    where = "in the gradient" if solver.decay == "l2" else "decoupled"
+    return f"{solver.weight_decay:g}, {where}, {f'without {without}' if without else 'of everything'}"
 
 
 def _batch(stage):
@@ -100,7 +112,8 @@ def _one_loss(loss):
 def _delivered(stage):
     parts = [plain(stage.deliver)] if stage.deliver else []
     if stage.recalculate:
-        parts.append(f"batch normalisation recalculated over {stage.recalculate} batches")
+        size = stage.recalculate_batch_size or stage.batch_size
+        parts.append(f"batch normalisation recalculated over {stage.recalculate} batches of {size}")
     if stage.patience:
         parts.append(f"ends after {stage.patience} validations without a better score")
     return ", ".join(parts)
