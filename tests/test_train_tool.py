@@ -8,7 +8,7 @@ import pytest
 import train
 from tensorflow import keras
 
-from kerasseg import models, pipeline, recipes, records, spec
+from kerasseg import losses, models, pipeline, recipes, records, spec
 from kerasseg.metrics import confusion_matrix, scores
 from kerasseg.training import _fit
 
@@ -142,6 +142,10 @@ def test_starts_from_the_weights_of_another_model(data, tmp_path, capsys):
         (["--model-option", "padding=some"], "padding must be one of valid, same, got 'some'"),
         (["--model-option", "padding=valid"], "crops of 16 x 16: height 16 is not legal here"),
         (["--preset", "wild"], "--preset wild: expected one of cells, "),
+        (["--drops", "3"], "--schedule step and --drops go together"),
+        (["--rate-multiplier", "bias"], "--rate-multiplier bias: expected a regular expression, =, and a factor"),
+        (["--ema", "2"], "options of the optimiser: ema must lie between 0 and 1, received 2.0"),
+        (["--loss", "Dice", "--loss-option", "smooth=-1"], "--loss Dice: smooth must be a finite number of at least 0"),
         (["--init", "weights.keras"], "--init: weights.keras does not exist"),
         (["--pixel-weights"], "no weight maps"),
     ],
@@ -171,3 +175,107 @@ def test_crops_may_be_oblong_and_images_whole(data, tmp_path, capsys):
     with pytest.raises(SystemExit):
         run(data, tmp_path / "no", "--crop-size", 8, "whole")
     assert "--crop-size: expected one side, height and width, or whole" in capsys.readouterr().err
+
+
+MORE = [
+    *("--schedule", "step", "--drops", "4", "8", "--warmup-steps", "2", "--ema", "0.9", "--clip-norm", "1"),
+    *("--accumulate", "2", "--rate-multiplier", "bias$=2", "^logits/=10", "--loss", "Dice"),
+    *("--loss-option", "smooth=0.1", "per_image=True"),
+]
+
+
+def test_it_says_what_it_is_going_to_do(data, tmp_path, capsys):
+    train.main(
+        [*TINY, *SHORT, "--data", str(data), "--output", str(tmp_path / "run"), "--describe", "--patience", "3", *MORE]
+    )
+    said = " ".join(capsys.readouterr().out.split())
+    for part in (
+        *("unet(2, input_shape=(None, None, 1), filters=4", "starts from random weights", "sgd, momentum 0.9"),
+        *("0.01, step, times 0.1 at 4, 8, 2 steps of warm-up, times 2 for bias$, times 10 for ^logits/", "average of"),
+        *("gradients no longer than 1", "10, each from 2 batches of 4", "16 x 16, cells", "smooth 0.1"),
+        "ends after 3 validations",
+    ):
+        assert part in said, part
+    assert not (tmp_path / "run").exists()
+
+
+def test_trains_with_every_option_of_the_optimiser_and_another_loss(data, tmp_path):
+    run(data, tmp_path / "run", *MORE, "--steps", 2, "--drops", 1)
+    described = json.loads((tmp_path / "run" / "run.json").read_text())["options"]
+    assert described["optimizer"] == "sgd"
+    assert described["rate_multiplier"] == ["bias$=2", "^logits/=10"]
+    assert described["loss"] == "Dice"
+
+
+def test_the_losses_to_choose_from_are_those_that_need_no_other():
+    offered = set(train._training_options.LOSSES)
+    assert offered | {"PixelLoss", "RegionLoss", "SegmentationLoss", "Sum"} == set(losses.__all__)
+    for name in offered:
+        getattr(losses, name)(ignore_label=255, class_weights=[1.0, 2.0])
+
+
+RECIPE = ["--recipe", "fcn_staged", "--model-option", "width=0.015625", "padding=same"]
+
+
+def test_a_recipe_is_changed_by_what_is_given(data, tmp_path, capsys):
+    changes = [
+        "--steps",
+        "30",
+        "--batch-size",
+        "2",
+        "--crop-size",
+        "32",
+        "--learning-rate",
+        "1e-4",
+        "--preset",
+        "cells",
+    ]
+    train.main([*RECIPE, *changes, "--data", str(data), "--output", str(tmp_path / "run"), "--describe"])
+    said = " ".join(capsys.readouterr().out.split())
+    for number, (name, rate) in enumerate((("fcn_32s", "0.0001"), ("fcn_16s", "1e-06"), ("fcn_8s", "1e-08")), start=1):
+        assert (
+            f"{number}. {name} network {name}(2, input_shape=(None, None, 1), width=0.015625, padding='same')" in said
+        )
+        assert f"rate {rate}, constant" in said
+    assert said.count("steps 10, each from a batch of 2 samples 32 x 32, cells loss CrossEntropy, reduction sum") == 3
+    assert "starts from random weights (the authors: VGG16 trained on ImageNet)" in said
+
+
+@pytest.mark.slow
+def test_a_recipe_of_several_stages_ends_with_a_model_to_evaluate(data, tmp_path, capsys):
+    output = tmp_path / "run"
+    small = ["--steps", "3", "--crop-size", "32", "--data", str(data), "--output", str(output)]
+    train.main([*RECIPE, *small])
+    said = capsys.readouterr().out
+    for part in ("stage 1 of 3: fcn_32s, 1 steps", "where the authors start from VGG16 trained on ImageNet", "of 3\n"):
+        assert part in said
+    assert f"weights of {output / 'fcn_16s' / 'best.keras'}: " in said
+    assert keras.models.load_model(output / "best.keras", compile=False).output_shape[-1] == 2
+    line = refused(capsys, *RECIPE, *small, "--learning-rate", 1)
+    assert "other options (learning_rate was None, is 1.0)" in line
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--recipe", "vgg"], "--recipe vgg: expected one of attention_unet, "),
+        (["--recipe", "unet_isbi", "--model-option", "wide=1"], "--recipe unet_isbi: unet has no option 'wide'"),
+        (["--recipe", "deconvnet_two_stage"], "'bright' has no boxes of objects, around which deconvnet_two_stage"),
+        (["--recipe", "fcn_staged", "--steps", "2"], "--recipe fcn_staged: 3 stages need at least as many steps"),
+    ],
+)
+def test_a_recipe_that_does_not_fit_is_one_clear_line(data, tmp_path, capsys, change, message):
+    assert message in refused(capsys, *change, "--data", data, "--output", tmp_path / "run")
+
+
+def test_what_a_recipe_decides_is_not_an_option(data, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        train.main([*RECIPE, "--data", str(data), "--output", str(tmp_path), "--schedule", "poly"])
+    assert "--schedule goes with --model; a recipe decides it itself" in capsys.readouterr().err
+
+
+def test_the_help_lists_every_recipe():
+    listed = train._training_options.recipes()
+    assert set(listed) == set(recipes.__all__)
+    for name, line in listed.items():
+        assert getattr(recipes, name).__doc__.startswith(line)

@@ -20,8 +20,16 @@ DEFAULTS = {
     "weight_decay": 1e-4,
     "decay": "l2",
     "class_weights": "none",
+    "loss": "CrossEntropy",
 }
 """Of a training with --model; with --recipe what is not given is as the recipe has it."""
+
+
+LOSSES = (
+    *("CrossEntropy", "CrossEntropyDice", "Dice", "Focal", "HardPixelCrossEntropy", "Jaccard", "Lovasz"),
+    *("SampledCrossEntropy", "Tversky"),
+)
+"""Those of kerasseg.losses that need no other."""
 
 
 def recipes() -> dict[str, str]:
@@ -79,6 +87,14 @@ def _add_both(parser):
         metavar="RATE",
         help="at the first step; a recipe's later stages keep their proportion" + _default("learning_rate"),
     )
+    add("--ema", type=float, metavar="X", help="validate and keep a moving average of the weights (0.999)")
+    add("--clip-norm", type=_positive, metavar="X", help="the largest norm that the gradients together may have")
+    add(
+        "--recalculate",
+        type=_positive_int,
+        metavar="N",
+        help="batches for the statistics of batch normalisation, with a recipe that recalculates them at the end",
+    )
     add("--patience", type=_positive_int, metavar="N", help="end after so many validations without a better score")
     add(
         "--validate-every",
@@ -98,22 +114,42 @@ def _add_both(parser):
 
 def _add_of_model(group):
     add = group.add_argument
-    add(
-        "--schedule",
-        choices=("poly", "cosine", "constant"),
-        help="of the learning rate (default: poly)",
-    )
+    add("--schedule", choices=("poly", "cosine", "step", "constant"), help="of the learning rate (default: poly)")
+    add("--drops", nargs="+", type=_positive_int, metavar="STEP", help="where the rate of --schedule step drops")
+    add("--drop-factor", type=_positive, metavar="X", help="what each drop multiplies it by (default: 0.1)")
+    add("--warmup-steps", type=_positive_int, metavar="N", help="steps in which the rate rises from 0")
     add("--optimizer", choices=("sgd", "adam"), help="sgd has momentum 0.9 (default: sgd)")
     add("--weight-decay", type=float, metavar="X", help="of kernels (default: 0.0001)")
     add("--decay", choices=("l2", "decoupled"), help="in the gradient, or taken off the weights (default: l2)")
+    add(
+        "--rate-multiplier",
+        nargs="+",
+        metavar="REGEX=X",
+        help="factors of the rate of variables, by layer/variable: bias$=2 ^logits/=10",
+    )
+    add("--loss", choices=LOSSES, metavar="NAME", help=f"one of {', '.join(LOSSES)} (default: CrossEntropy)")
+    add("--loss-option", nargs="+", metavar="NAME=VALUE", help="its arguments, smooth=0.01 for one")
     add("--class-weights", choices=("none", "median", "sqrt-median"), help="median-frequency balancing (default: none)")
     add("--pixel-weights", action="store_true", help="use the weight maps stored with the data")
 
 
-CHANGES = ("steps", "batch_size", "accumulate", "preset", "learning_rate", "patience")
+CHANGES = (
+    "steps",
+    "batch_size",
+    "accumulate",
+    "preset",
+    "learning_rate",
+    "patience",
+    "ema",
+    "clip_norm",
+    "recalculate",
+)
 """Options that replace what a recipe says, where they are given (and crop_size)."""
 
-OF_MODEL = ("schedule", "optimizer", "weight_decay", "decay", "class_weights", "pixel_weights")
+OF_MODEL = (
+    *("schedule", "drops", "drop_factor", "warmup_steps", "optimizer", "weight_decay", "decay", "rate_multiplier"),
+    *("loss", "loss_option", "class_weights", "pixel_weights"),
+)
 """Options that a recipe decides itself."""
 
 

@@ -14,16 +14,14 @@ output folder gets best.keras (highest mean IoU on the validation images), last.
 import _cli
 
 # isort: split
-import ast
-import functools
-import inspect
 import re
 from pathlib import Path
 
 import _training_options
+import _training_stages
 
 from kerasseg._cluster import cluster
-from kerasseg.spec import DataError, DatasetSpec, median_frequency_weights
+from kerasseg.spec import DataError, DatasetSpec
 
 
 def main(arguments=None):
@@ -36,8 +34,8 @@ def main(arguments=None):
 
     if not options.describe:
         training.strategy()  # several workers have to meet before TensorFlow does anything else
-    stages = _stages(options, spec)
-    print(recipes.table(stages))
+    stages = _training_stages.of(options, spec)
+    print(recipes.table(stages, options.init))
     if options.describe:
         return
     try:
@@ -71,83 +69,6 @@ def _described(options):
     """Returns the options that a resumed run must have been given again, in plain values."""
     unimportant = ("output", "describe", "crop_given", "crop_size")
     return {name: str(v) if isinstance(v, Path) else v for name, v in vars(options).items() if name not in unimportant}
-
-
-def _stages(options, spec):
-    from kerasseg import pipeline, recipes
-
-    if options.preset and options.preset not in pipeline.presets.__all__:
-        raise DataError(f"--preset {options.preset}: expected one of {', '.join(pipeline.presets.__all__)}")
-    if options.model:
-        return [_stage(options, spec)]
-    if options.recipe not in recipes.__all__:
-        raise DataError(f"--recipe {options.recipe}: expected one of {', '.join(recipes.__all__)}")
-    recipe = getattr(recipes, options.recipe)
-    arguments = dict(_argument(text) for text in options.model_option)
-    if "train_split" in inspect.signature(recipe).parameters:
-        arguments["train_split"] = options.train_split
-    changes = {name: getattr(options, name) for name in _training_options.CHANGES if getattr(options, name) is not None}
-    if options.crop_given:
-        changes["crop_size"] = options.crop_size
-    try:
-        return recipes.change(recipe(spec, **arguments), **changes)
-    except DataError:
-        raise
-    except (TypeError, ValueError) as error:
-        raise DataError(f"--recipe {options.recipe}: {error}") from error
-
-
-def _stage(options, spec):
-    """Returns the one stage of a training with --model."""
-    from kerasseg import models, recipes
-
-    if options.model not in models.__all__:
-        raise DataError(f"--model {options.model}: expected one of {', '.join(models.__all__)}")
-    build = getattr(models, options.model)
-    arguments = dict(_argument(text, build) for text in options.model_option)
-    return recipes.Stage(
-        options.model,
-        functools.partial(build, spec.num_classes, input_shape=(None, None, spec.channels), **arguments),
-        _loss(options, spec),
-        recipes.Solver(
-            options.optimizer,
-            options.learning_rate,
-            options.schedule,
-            weight_decay=options.weight_decay,
-            decay=options.decay,
-        ),
-        options.steps,
-        options.batch_size,
-        options.crop_size,
-        options.preset,
-        accumulate=options.accumulate or 1,
-        pixel_weights=options.pixel_weights,
-        patience=options.patience,
-    )
-
-
-def _argument(text, build=None):
-    """Returns name and value of NAME=VALUE, the value a Python literal or else the text itself."""
-    name, equals, value = text.partition("=")
-    known = [] if build is None else list(inspect.signature(build).parameters)
-    known = [key for key in known if key not in ("num_classes", "input_shape", "name")]
-    if not equals or (known and name not in known):
-        expected = f" with a name of {', '.join(known)}" if known else ""
-        raise DataError(f"--model-option {text}: expected NAME=VALUE{expected}")
-    try:
-        return name, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return name, value
-
-
-def _loss(options, spec):
-    from kerasseg.losses import CrossEntropy
-
-    weights = None
-    if options.class_weights != "none":
-        weights = median_frequency_weights(spec, options.train_split)
-        weights = weights**0.5 if options.class_weights == "sqrt-median" else weights
-    return CrossEntropy(spec.ignore_label, weights)
 
 
 if __name__ == "__main__":
