@@ -5,6 +5,9 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import socket
+import sys
+import time
 
 from kerasseg.spec import DataError
 
@@ -81,3 +84,45 @@ def choose_keras() -> None:
             'beside it with `pip install "kerasseg[distributed]"` (tf_keras), or unset TF_CONFIG to train alone'
         )
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+
+
+def wait_for_all(together: Cluster) -> None:
+    """Returns when all workers are there, each listening at its port. Says on stderr for whom it waits.
+
+    TensorFlow would wait as well, but in silence, and deaf to Ctrl-C.
+
+    Raises:
+        DataError: This worker's port is taken.
+    """
+    own = together.addresses[together.index]
+    missing = [address for address in together.addresses if address != own]
+    try:
+        # On all interfaces, as TensorFlow does: whoever connects to either of the two knows that this worker is there.
+        listener = socket.create_server(("", _port(own)), backlog=128)
+    except OSError as error:
+        raise DataError(
+            f"worker {together.index} cannot listen at {own} ({error.strerror}); TF_CONFIG must give each worker "
+            "a free port of its own machine"
+        ) from error
+    with listener:
+        began, said = time.monotonic(), False
+        while missing := [address for address in missing if not _answers(address)]:
+            if not said and time.monotonic() - began > 5:
+                said = True
+                print(f"worker {together.index} waits for {', '.join(missing)} to start", file=sys.stderr, flush=True)
+            time.sleep(0.2)
+
+
+def _answers(address: str) -> bool:
+    try:
+        socket.create_connection((address.rpartition(":")[0].strip("[]"), _port(address)), timeout=2).close()
+    except OSError:
+        return False
+    return True
+
+
+def _port(address: str) -> int:
+    try:
+        return int(address.rpartition(":")[2])
+    except ValueError:
+        raise DataError(f"TF_CONFIG has the address {address!r}; expected host:port") from None

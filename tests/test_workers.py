@@ -8,6 +8,8 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +118,40 @@ def test_a_model_that_was_not_made_for_the_workers_is_refused(set_workers, tmp_p
         pytest.raises(DataError, match=r"names 2 worker\(s\).*make and compile it under `training.strategy\(\).scope"),
     ):
         training.fit(model, None, run, steps=1, validate_every=1)
+
+
+# They wait for each other
+
+
+def test_workers_wait_until_all_are_there(capsys):
+    ports = free_ports(2)
+    addresses = tuple(f"localhost:{port}" for port in ports)
+    both_there = threading.Barrier(2, timeout=30)
+    seconds = []
+
+    def work(index, start_s):
+        time.sleep(start_s)
+        _cluster.wait_for_all(_cluster.Cluster(addresses, index))
+        seconds.append(time.monotonic() - began)
+        with socket.create_server(("", ports[index])):  # as TensorFlow listens from then on
+            both_there.wait()
+
+    began = time.monotonic()
+    late = threading.Thread(target=work, args=(1, 6))
+    late.start()
+    work(0, 0)
+    late.join()
+    assert min(seconds) >= 6
+    assert capsys.readouterr().err == f"worker 0 waits for {addresses[1]} to start\n"
+
+
+def test_a_port_that_is_taken_is_named():
+    with socket.create_server(("", 0)) as taken:
+        addresses = ("localhost:1", f"localhost:{taken.getsockname()[1]}")
+        with pytest.raises(DataError, match=f"worker 1 cannot listen at {addresses[1]} .*a free port of its own"):
+            _cluster.wait_for_all(_cluster.Cluster(addresses, 1))
+    with pytest.raises(DataError, match="the address 'localhost'; expected host:port"):
+        _cluster.wait_for_all(_cluster.Cluster(("localhost", "localhost:1")))
 
 
 # Who writes
@@ -243,7 +279,7 @@ class Processes:
         self._logs[process] = log
         return process
 
-    def end(self, process, within_s=120):
+    def end(self, process, within_s=400):
         """Returns exit status and output of a process, which must end in time."""
         try:
             status = process.wait(within_s)

@@ -1,10 +1,12 @@
 """Which devices train."""
 
 import functools
+import signal
+import threading
 
 import tensorflow as tf
 
-from kerasseg._cluster import cluster
+from kerasseg._cluster import cluster, wait_for_all
 from kerasseg._version import versions
 from kerasseg.spec import DataError
 
@@ -40,6 +42,8 @@ def strategy() -> tf.distribute.Strategy:
 
 
 def _on_all_workers(workers) -> tf.distribute.Strategy:
+    wait_for_all(workers)
+    terminated = signal.getsignal(signal.SIGTERM)
     try:
         return tf.distribute.MultiWorkerMirroredStrategy()
     except tf.errors.OpError as error:
@@ -48,3 +52,7 @@ def _on_all_workers(workers) -> tf.distribute.Strategy:
             f"worker {workers.index} cannot start at {address} ({error.message.splitlines()[0]}); TF_CONFIG must give "
             "each worker a free port of its own machine, which the others reach"
         ) from error
+    finally:
+        # TensorFlow has put itself in its place, and a worker would outlive `kill`.
+        if threading.current_thread() is threading.main_thread() and terminated is not None:
+            signal.signal(signal.SIGTERM, terminated)

@@ -60,6 +60,8 @@ class Workers:
         def part(context):
             try:
                 return prepare(data(step, context))
+            except DataError:
+                raise
             except ValueError as error:
                 raise DataError(f"the data cannot be shared out among the workers: {error}") from error
 
