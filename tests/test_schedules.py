@@ -40,8 +40,10 @@ def test_step_drops_as_caffe_does():
     """`step`: rate · gamma^floor(iter / stepsize); `multistep`: once more at each stepvalue (iter >= stepvalue)."""
     every = training.schedule("step", RATE, steps=STEPS, drops=30, factor=0.2)
     given = training.schedule("step", RATE, steps=STEPS, drops=[10, 60], factor=0.2, floor=0.05)
+    mapped = training.schedule("step", RATE, steps=STEPS, drops={10: 0.5, 60: 0.1})
     for step in (0, 9, 10, 11, 29, 30, 59, 60, 61, 90, 119):
         assert float(every(step)) == pytest.approx(RATE * 0.2 ** (step // 30), rel=1e-6)
+        assert float(mapped(step)) == pytest.approx(RATE * (0.5 if step >= 10 else 1) * (0.1 if step >= 60 else 1))
         assert float(given(step)) == pytest.approx(max(RATE * 0.2 ** ((step >= 10) + (step >= 60)), 0.05), rel=1e-6)
 
 
@@ -64,6 +66,7 @@ def test_warm_up_leads_into_the_schedule_where_it_stands():
     [
         {"name": "step", "drops": [5, 7], "factor": 0.5},
         {"name": "step", "drops": 5},
+        {"name": "step", "drops": {3: 0.5, 7: 0.1}},
         {"name": "cosine", "floor": 0.1, "warmup_steps": 4, "warmup_rate": 0.2, "warmup": "constant"},
     ],
 )
@@ -86,8 +89,9 @@ def test_schedules_are_saved_within_their_optimiser(options):
         ({"floor": 0.6}, "floor must lie between 0 and learning_rate .0.5., received 0.6"),
         ({"drops": 3}, "only it takes them; received 'poly' and 3"),
         ({"name": "step"}, "only it takes them; received 'step' and None"),
-        ({"name": "step", "drops": [7, 5]}, "list of growing ones, received .7, 5."),
-        ({"name": "step", "drops": 0}, "list of growing ones, received 0"),
+        ({"name": "step", "drops": [7, 5]}, "growing ones, received ..7, 0.1., .5, 0.1.."),
+        ({"name": "step", "drops": 0}, "growing ones, received 0"),
+        ({"name": "step", "drops": {5: 0.0}}, "must be positive, received ..5, 0.0.."),
         ({"warmup": "slow"}, "'linear' or 'constant', received 'slow'"),
         ({"warmup_steps": -1}, "must not be below 0, received -1"),
     ],

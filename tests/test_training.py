@@ -108,6 +108,89 @@ def test_a_resumed_run_ends_as_one_that_was_never_broken_off(tmp_path, optimizer
     assert state.history == expected.history
 
 
+def test_accumulated_batches_make_one_step(tmp_path):
+    """Steps count updates, batches are twice as many; broken off and resumed, to the bit."""
+    seen = []
+
+    def counted(step):
+        seen.append(step)
+        return batches().skip(2 * step)
+
+    options = {"accumulate": 2, "ema": 0.9, "clip_norm": 1.0}
+    whole, expected, run = train(tmp_path / "whole", small_model(**options))
+    assert [row["step"] for row in expected.history] == [4, 8, 10]
+    assert int(tf.convert_to_tensor(whole.optimizer.iterations)) == STEPS
+    assert expected.history[-1]["learning_rate"] == 0  # the schedule counts updates too
+
+    train(tmp_path / "broken", small_model(**options), steps=EVERY)
+    again, state, broken = train(tmp_path / "broken", small_model(**options), data=counted)
+    assert seen == [EVERY]
+    for ours, theirs in zip(again.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert [row["val_mean_iou"] for row in state.history] == [row["val_mean_iou"] for row in expected.history]
+    best = [keras.models.load_model(path, compile=False).get_weights() for path in (run.best, broken.best)]
+    for ours, theirs in zip(*best, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_averages_are_validated_and_delivered(tmp_path):
+    """last.keras holds the weights that are trained, best.keras their averages; the optimiser trains on as without."""
+    plain, _, _ = train(tmp_path / "plain", val_data=None)
+    model, state, run = train(tmp_path / "run", small_model(ema=0.9, rate=0.3, steps=EVERY), steps=EVERY)
+    trained = model.get_weights()
+    for ours, theirs in zip(keras.models.load_model(run.last).get_weights(), trained, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    best = keras.models.load_model(run.best)
+    assert not np.allclose(best.get_weights()[0], trained[0], atol=1e-4)
+    with model.optimizer.averaged():
+        for ours, theirs in zip(best.get_weights(), model.get_weights(), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    image, mask = bright_and_dark(seed=1)
+    counts = confusion_matrix(mask, best.predict(image, verbose=0).argmax(-1), 2)
+    assert state.best["val_mean_iou"] == pytest.approx(scores(counts)["mean_iou"], abs=1e-9)
+
+    averaged, _, _ = train(tmp_path / "averaged", small_model(ema=0.9), val_data=None)
+    for ours, theirs in zip(averaged.get_weights(), plain.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_patience_ends_a_run_and_keeps_it_ended(tmp_path, capsys, monkeypatch):
+    scores = iter([0.5, 0.6, 0.6, 0.4, 0.59, 0.1])
+    real = training.Validation.__call__
+    monkeypatch.setattr(training.Validation, "__call__", lambda self: {**real(self), "val_mean_iou": next(scores)})
+    _, state, _ = train(tmp_path, steps=40, patience=2, progress=True)
+    assert [row["val_mean_iou"] for row in state.history] == [0.5, 0.6, 0.6, 0.4]
+    assert (state.step, state.best["step"], state.without_better) == (16, 8, 2)
+    assert "stops at step 16: no better mIoU in 2 validations than 0.6000 at step 8" in capsys.readouterr().err
+    for patience, step in ((2, 16), (4, 24)):  # given more of it, the run goes on
+        _, state, _ = train(tmp_path, steps=40, patience=patience)
+        assert state.step == step
+    with pytest.raises(ValueError, match="takes val_data; received 2 and None"):
+        train(tmp_path / "other", patience=2, val_data=None)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)])
+def test_mixed_precision_resumes_too(tmp_path, policy):
+    def model():
+        keras.mixed_precision.set_global_policy(policy)
+        try:
+            return small_model(accumulate=2)
+        finally:
+            keras.mixed_precision.set_global_policy("float32")
+
+    whole, expected, run = train(tmp_path / "whole", model(), steps=EVERY + 2)
+    assert whole.dtype_policy.name == policy
+    assert expected.history[-1]["learning_rate"] == pytest.approx(0.05 * 0.4**0.9)  # of 10 steps, 6 are done
+    train(tmp_path / "broken", model(), steps=EVERY)
+    again, state, _ = train(tmp_path / "broken", model(), steps=EVERY + 2)
+    for ours, theirs in zip(again.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert state.history[-1]["loss"] == expected.history[-1]["loss"]
+    endless = tf.data.Dataset.from_tensors((*bright_and_dark(), np.full(6, np.nan, np.float32))).repeat()
+    with pytest.raises(DataError, match="the loss is nan"):
+        train(tmp_path / "broken", model(), data=endless)
+
+
 def test_a_function_of_the_step_gives_the_batches(tmp_path):
     asked = []
 
@@ -172,27 +255,6 @@ def test_two_processes_cannot_train_in_one_folder(tmp_path):
         pass
     with training.RunFolder(tmp_path).open({}):
         pass
-
-
-def test_a_full_disk_does_not_cost_the_checkpoints(tmp_path, monkeypatch):
-    _, state, run = train(tmp_path, steps=EVERY)
-    before = run.last.read_bytes(), run.best.read_bytes()
-    model = small_model()
-    monkeypatch.setattr(model, "save", lambda path: (_ for _ in ()).throw(OSError("No space left on device")))
-    with pytest.raises(OSError, match="No space left"):
-        train(tmp_path, model)
-    assert (run.last.read_bytes(), run.best.read_bytes()) == before
-
-
-def test_a_damaged_checkpoint_is_named(tmp_path):
-    _, _, run = train(tmp_path, steps=EVERY)
-    whole = run.last.read_bytes()
-    run.last.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match=r"last\.keras cannot be resumed from .* put best\.keras in its place"):
-        train(tmp_path)
-    run.best.replace(run.last)
-    _, state, _ = train(tmp_path)
-    assert state.step == STEPS
 
 
 def test_checkpoints_are_ordinary_keras_files_with_the_state_inside(tmp_path):

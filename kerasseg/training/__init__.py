@@ -10,6 +10,7 @@
 It is handed a model and data sets, and names none.
 """
 
+from kerasseg.training._batch_norm import recalculate_batch_norm
 from kerasseg.training._curves import plot_curves
 from kerasseg.training._fit import compile, fit
 from kerasseg.training._optimizers import SGD, Adam, optimizer
@@ -32,6 +33,7 @@ __all__ = [
     "naming_lost_workers",
     "optimizer",
     "plot_curves",
+    "recalculate_batch_norm",
     "schedule",
     "strategy",
     "wait_for_workers",

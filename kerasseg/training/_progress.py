@@ -9,6 +9,7 @@ from tensorflow import keras
 from tqdm import tqdm
 
 from kerasseg.training._state import TrainingState
+from kerasseg.training._update import accumulated
 
 
 class Pace:
@@ -87,10 +88,13 @@ class Progress(keras.callbacks.Callback):
         )
 
     def on_train_batch_end(self, batch, logs=None):
+        per_step = accumulated(self.model)
+        if (batch + 1) % per_step:
+            return
         self._step += 1
         self._pace.step_done()
         if not self._bar.disable:
-            validates = self._step == self._steps or (batch + 1) % self._every == 0
+            validates = self._step == self._steps or (batch + 1) % (self._every * per_step) == 0
             last = "validating" if validates else f"{self._left()} left"
             text = f"loss {logs['loss']:.3f}, mIoU {mean_iou_of(logs):.3f}, {last}"
             self._bar.set_postfix_str(text, refresh=validates)

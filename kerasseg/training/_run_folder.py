@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import tempfile
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from kerasseg._cluster import cluster
 from kerasseg._version import versions
 from kerasseg.spec import DataError, DatasetSpec
 from kerasseg.training._state import TrainingState
+from kerasseg.training._update import averaged, has_averages
 
 try:
     import fcntl
@@ -26,21 +28,24 @@ except ImportError:  # Windows: there, two runs in one folder are not kept apart
     fcntl = None
 
 _STATE_FILE = "training.json"
+_UNREADABLE = (zipfile.BadZipFile, zlib.error, KeyError, ValueError, TypeError, OSError)
 
 
 class RunFolder:
     """`directory` of one training run.
 
-    Holds best.keras (highest val_mean_iou), last.keras (to resume from), log.csv, run.json (options, data set,
-    versions, scores), and to look at: curves.png, confusion_matrix.png, pictures/, tensorboard/, warnings.txt. A
-    checkpoint is an ordinary `.keras` file with one more member, the `TrainingState`; so weights, optimiser and state
-    are written, or not, in one step, and a full disk does not cost the previous one.
+    Holds best.keras (highest val_mean_iou), last.keras (to resume from), previous.keras (the one before it, for when
+    that is damaged), log.csv, run.json (options, data set, versions, scores), and to look at: curves.png,
+    confusion_matrix.png, pictures/, tensorboard/, warnings.txt. A checkpoint is an ordinary `.keras` file with one more
+    member, the `TrainingState`; so weights, optimiser and state are written, or not, in one step, and a full disk does
+    not cost the previous one.
     """
 
     def __init__(self, directory: str | os.PathLike):
         self.directory = Path(directory)
         self.best = self.directory / "best.keras"
         self.last = self.directory / "last.keras"
+        self.previous = self.directory / "previous.keras"
         self.log = self.directory / "log.csv"
         self.run_file = self.directory / "run.json"
         self._described = {"options": {}, "dataset": {}}
@@ -93,6 +98,7 @@ class RunFolder:
             _lock(lock, self.directory)
             # Once more, under the lock: another process may have begun here in between.
             self._refuse_strangers(described)
+            self._remove_partial()
             if not self._has_begun():
                 self._write_run({})
             yield self
@@ -148,28 +154,28 @@ class RunFolder:
     def restore(self, model: keras.Model) -> TrainingState:
         """Loads weights, optimiser and state from last.keras into a compiled model; a fresh state where there is none.
 
+        Where last.keras is damaged it says so, and takes previous.keras: the steps between the two are done again.
+
         Raises:
-            DataError: The file is damaged or of another model.
+            DataError: Both files are damaged, or they are of another model.
         """
         if not self.last.exists():
             return TrainingState()
+        path, stored = self._stored()
         try:
-            stored = self._stored()
             # Only an optimiser that has its variables takes them from the file.
             model.optimizer.build(model.trainable_variables)
-            model.load_weights(str(self.last))
+            model.load_weights(str(path))
             for variable, value in zip(_seed_states(model), stored["seed_states"], strict=True):
                 variable.assign(value)
             state = TrainingState(stored["step"], stored["history"])
-        except (zipfile.BadZipFile, KeyError, ValueError, TypeError, OSError) as error:
+        except _UNREADABLE as error:
             raise self._damaged(error) from error
+        if path == self.previous and self.is_written:  # so that the next `save` does not keep the damaged one
+            _name_also(self.previous, self.last)
+        if state.history and self.scores.get("step") != state.step:  # killed before it could write them
+            self._write_texts(state)
         return state
-
-    def _damaged(self, error: Exception) -> DataError:
-        return DataError(
-            f"{self.last} cannot be resumed from ({error}); put {self.best.name} in its place to go on from the "
-            "best checkpoint, or delete the folder to start anew"
-        )
 
     def save(
         self,
@@ -179,8 +185,22 @@ class RunFolder:
     ) -> None:
         """Writes last.keras; best.keras too where the newest row is the best; then log.csv and run.json.
 
-        best.keras holds what `deliver` makes of the model, if given: then it is not to be resumed from.
+        best.keras holds what `deliver` makes of the model, if given, and the averages of the weights, if the optimiser
+        keeps such: then it is not to be resumed from.
+
+        Raises:
+            DataError: It could not be written: the disk is full, say. The checkpoints are as they were before.
         """
+        try:
+            self._save(model, state, deliver)
+        except OSError as error:
+            self._remove_partial()
+            raise DataError(
+                f"the checkpoint of step {state.step} could not be written into {self.directory} ({error}); those "
+                "before it are still there: make room, and start again with the same options to resume"
+            ) from error
+
+    def _save(self, model, state, deliver):
         partial = self._written / "partial.keras"
         model.save(str(partial))
         with zipfile.ZipFile(partial, "a") as archive:
@@ -189,22 +209,56 @@ class RunFolder:
         _flush(partial)
         if state.best is state.history[-1]:
             best = self._written / "partial_best.keras"
-            if deliver is None:
+            if deliver is None and not has_averages(model):
                 shutil.copyfile(partial, best)
             else:
-                deliver(model).save(str(best))
+                with averaged(model):
+                    (model if deliver is None else deliver(model)).save(str(best))
             _flush(best)
             os.replace(best, self._written / self.best.name)
+        last = self._written / self.last.name
+        if last.exists():
+            _name_also(last, self._written / self.previous.name)
         # The last file to change is the one that a resumed run believes.
-        os.replace(partial, self._written / self.last.name)
+        os.replace(partial, last)
+        self._write_texts(state)
+
+    def _remove_partial(self) -> None:
+        """Removes what was being written when a process ended."""
+        for pattern in ("partial*.keras", "*.partial"):
+            for path in self._written.glob(pattern):
+                path.unlink()
+
+    def _write_texts(self, state: TrainingState) -> None:
         self.write_log(state)
         best = state.best or {}
         scores = {"step": state.step, "best_mean_iou": best.get("val_mean_iou"), "best_step": best.get("step")}
         self._write_run(scores)
 
-    def _stored(self) -> dict:
-        with zipfile.ZipFile(self.last) as archive:
-            return json.loads(archive.read(_STATE_FILE))
+    def _stored(self) -> tuple[Path, dict]:
+        """Returns the newest whole checkpoint and the state in it."""
+        try:
+            return self.last, _read(self.last)
+        except _UNREADABLE as error:
+            if not self.previous.exists():
+                raise self._damaged(error) from error
+            try:
+                stored = _read(self.previous)
+            except _UNREADABLE as second:
+                raise self._damaged(f"{error}; {self.previous.name}: {second}") from second
+            warnings.warn(
+                f"{self.last} is damaged ({error}): resuming from {self.previous.name}, of step {stored['step']}",
+                stacklevel=3,
+            )
+            return self.previous, stored
+
+    def _damaged(self, error: object) -> DataError:
+        try:
+            _read(self.best)
+            remedy = f"put {self.best.name} in its place to go on from the best checkpoint, or delete the folder"
+        except _UNREADABLE:
+            remedy = "delete the folder"
+        return DataError(f"{self.last} cannot be resumed from ({error}); {remedy} to start anew")
 
     @property
     def scores(self) -> dict:
@@ -221,11 +275,8 @@ class RunFolder:
         """Returns the state of last.keras without its weights; a fresh one where there is none."""
         if not self.last.exists():
             return TrainingState()
-        try:
-            stored = self._stored()
-            return TrainingState(stored["step"], stored["history"])
-        except (zipfile.BadZipFile, KeyError, ValueError, TypeError, OSError) as error:
-            raise self._damaged(error) from error
+        _, stored = self._stored()
+        return TrainingState(stored["step"], stored["history"])
 
     def put_best(self, source: Path) -> None:
         """Makes a copy of a `.keras` file the folder's best.keras, in one step."""
@@ -249,6 +300,28 @@ class RunFolder:
     def _write_run(self, scores: dict) -> None:
         content = {**self._described, "versions": versions(), "scores": scores}
         _write_text(self._written / self.run_file.name, json.dumps(content, indent=1) + "\n")
+
+
+def _read(path: Path) -> dict:
+    """Returns the state in a checkpoint, after all of the file has proved whole."""
+    with zipfile.ZipFile(path) as archive:
+        broken = archive.testzip()
+        if broken is not None:
+            raise zipfile.BadZipFile(f"checksum of {broken}")
+        return json.loads(archive.read(_STATE_FILE))
+
+
+def _name_also(path: Path, second: Path) -> None:
+    """Makes the file known by a second name too, in place of what has that; a copy where the disk knows no links."""
+    partial = second.with_name(f"partial_{second.name}")
+    partial.unlink(missing_ok=True)
+    try:
+        os.link(path, partial)
+    except OSError:
+        shutil.copyfile(path, partial)
+        _flush(partial)
+    os.replace(partial, second)
+    partial.unlink(missing_ok=True)  # POSIX leaves it there where both were the same file already
 
 
 def _seed_states(model: keras.Model) -> list:

@@ -1,7 +1,7 @@
 """Learning rates as functions of the step."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 from tensorflow import keras
@@ -24,13 +24,16 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         steps: int,
         power: float = 0.9,
         floor: float = 0.0,
-        drops: int | Sequence[int] | None = None,
+        drops: int | Sequence[int] | Mapping[int, float] | None = None,
         factor: float = 0.1,
         warmup_steps: int = 0,
         warmup_rate: float = 0.0,
         warmup: str = "linear",
     ):
-        drops = list(drops) if isinstance(drops, (list, tuple)) else drops
+        if isinstance(drops, Mapping):
+            drops = [list(pair) for pair in drops.items()]
+        elif isinstance(drops, (list, tuple)):
+            drops = [list(drop) if isinstance(drop, (list, tuple)) else [drop, factor] for drop in drops]
         _check(name, learning_rate, steps, power, floor, drops, factor, warmup_steps, warmup_rate, warmup)
         self.name, self.learning_rate, self.steps, self.power, self.floor = name, learning_rate, steps, power, floor
         self.drops, self.factor = drops, factor
@@ -56,10 +59,11 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
             return self.floor + (self.learning_rate - self.floor) * (1 - tf.cos(math.pi * left)) / 2
         if self.name == "step":
             if isinstance(self.drops, int):
-                dropped = step // self.drops
+                factor = self.factor ** (step // self.drops)
             else:
-                dropped = tf.reduce_sum(tf.cast(step >= tf.constant(self.drops, tf.float32), tf.float32))
-            return tf.maximum(self.learning_rate * self.factor**dropped, self.floor)
+                at, factors = tf.unstack(tf.constant(self.drops, tf.float32), axis=1)
+                factor = tf.reduce_prod(tf.where(step >= at, factors, 1.0))
+            return tf.maximum(self.learning_rate * factor, self.floor)
         return tf.constant(self.learning_rate, tf.float32)
 
     def get_config(self):
@@ -77,9 +81,11 @@ def _check(name, learning_rate, steps, power, floor, drops, factor, warmup_steps
         raise ValueError(f"floor must lie between 0 and learning_rate ({learning_rate}), received {floor}")
     if (drops is not None) != (name == "step"):
         raise ValueError(f"drops says where 'step' drops, and only it takes them; received {name!r} and {drops!r}")
-    every = drops if isinstance(drops, list) else [1 if drops is None else drops]
-    if not every or not all(isinstance(x, int) and x > 0 for x in every) or sorted(set(every)) != every:
-        raise ValueError(f"drops must be a number of steps or a list of growing ones, received {drops!r}")
+    at = [1 if drops is None else drops] if not isinstance(drops, list) else [step for step, _ in drops]
+    if not at or not all(isinstance(step, int) and step > 0 for step in at) or sorted(set(at)) != at:
+        raise ValueError(f"drops must be a number of steps or growing ones, received {drops!r}")
+    if isinstance(drops, list) and not all(by > 0 for _, by in drops):
+        raise ValueError(f"what a drop multiplies the rate by must be positive, received {drops!r}")
     if warmup not in WARMUPS:
         raise ValueError(f"warmup must be 'linear' or 'constant', received {warmup!r}")
     if warmup_steps < 0 or warmup_rate < 0:
@@ -93,7 +99,7 @@ def schedule(
     steps: int,
     power: float = 0.9,
     floor: float = 0.0,
-    drops: int | Sequence[int] | None = None,
+    drops: int | Sequence[int] | Mapping[int, float] | None = None,
     factor: float = 0.1,
     warmup_steps: int = 0,
     warmup_rate: float = 0.0,
@@ -105,14 +111,14 @@ def schedule(
 
     Args:
         name: "constant"; "poly": floor + (rate - floor) · (1 - step / steps)^power (DeepLab); "cosine": half a wave
-            from rate to floor; or "step": rate · factor^(number of drops so far), as Caffe has it.
+            from rate to floor; or "step": rate · factor for each drop so far, as Caffe has it.
         learning_rate: At step 0.
         steps: Length of the whole training; "poly" and "cosine" stay at their floor from there on.
         power: Of "poly".
         floor: What "poly" and "cosine" end at, and the least that "step" drops to.
-        drops: Of "step": a number, after every so many steps; or the steps themselves, in order. The rate is the lower
-            one from that step on.
-        factor: Of "step": what each drop multiplies the rate by.
+        drops: Of "step": a number, after every so many steps; or the steps themselves, in order; or {step: what the
+            rate is multiplied by}. The rate is the lower one from that step on.
+        factor: Of "step": what each drop multiplies the rate by, where `drops` does not say.
         warmup_steps: The first so many steps have another rate. The schedule is not moved by them: it goes on as if it
             had run from step 0, as in TensorFlow's DeepLab.
         warmup_rate: That of step 0.

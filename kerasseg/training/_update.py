@@ -74,7 +74,8 @@ class Update:
         self.rate_multipliers = dict(rate_multipliers or {})
         self.accumulate, self.ema, self.clip_norm = accumulate, ema, clip_norm
         self.skip_non_finite = False
-        """Set under loss scaling: whether batches with gradients beyond all numbers change nothing."""
+        """Set under loss scaling: whether, with several replicas, a batch changes nothing if any of its gradients is
+        infinite. (Keras 3's LossScaleOptimizer looks at the first replica's alone, before they are summed.)"""
         self._ready = False
 
     def build(self, variables):
@@ -123,7 +124,8 @@ class Update:
             gradients = replica.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
         counts = due = tf.constant(True)  # whether this batch counts; whether the weights change after it
         batches = tf.constant(1, tf.int64)
-        if self.skip_non_finite:
+        skips = self.skip_non_finite and replica.num_replicas_in_sync > 1
+        if skips:
             counts = due = tf.math.is_finite(tf.linalg.global_norm(gradients))
             gradients = [tf.where(counts, gradient, tf.zeros_like(gradient)) for gradient in gradients]
         sums = gradients
@@ -137,13 +139,12 @@ class Update:
             gradients = [gradient * (self.clip_norm / tf.maximum(norm, self.clip_norm)) for gradient in gradients]
         number = tf.convert_to_tensor(self.iterations) + 1
         # Every replica has come to the same values. Now their copies of the variables change, all together.
-        change_all = functools.partial(self._change_all, places)
+        always = self.accumulate == 1 and not skips
+        change_all = functools.partial(self._change_all, places, always)
         replica.merge_call(change_all, args=(sums, gradients, batches, due, self.rate(), number))
         return self.iterations
 
-    def _change_all(self, places, strategy, sums, gradients, batches, due, rate, number):
-        always = self.accumulate == 1 and not self.skip_non_finite
-
+    def _change_all(self, places, always, strategy, sums, gradients, batches, due, rate, number):
         def change(variable, function, *args):
             strategy.extended.update(raw(variable), function, args=args, group=False)
 
@@ -228,6 +229,30 @@ def _if_due(function):
 
 def _assign_or_empty(variable, due, value):
     variable.assign(tf.where(due, tf.zeros_like(value), value))
+
+
+def update_of(optimizer: keras.optimizers.Optimizer) -> Update | None:
+    """Returns the optimiser of ours, which may be within a LossScaleOptimizer; None for another."""
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    return optimizer if isinstance(optimizer, Update) else None
+
+
+def accumulated(model: keras.Model) -> int:
+    """Returns the batches to an update of a compiled model."""
+    update = update_of(model.optimizer)
+    return 1 if update is None else update.accumulate
+
+
+def has_averages(model: keras.Model) -> bool:
+    """Whether a compiled model's optimiser keeps moving averages of the weights."""
+    update = update_of(model.optimizer)
+    return update is not None and update.ema is not None
+
+
+def averaged(model: keras.Model):
+    """Context in which a compiled model's weights are their moving averages, where its optimiser keeps such."""
+    update = update_of(model.optimizer)
+    return contextlib.nullcontext() if update is None else update.averaged()
 
 
 def raw(variable) -> tf.Variable:

@@ -12,6 +12,7 @@ from kerasseg.training._first_look import FirstLook
 from kerasseg.training._run_folder import RunFolder
 from kerasseg.training._schedules import current_rate
 from kerasseg.training._state import TrainingState
+from kerasseg.training._update import accumulated
 from kerasseg.training._validation import Validation
 from kerasseg.training._warnings import Warnings
 
@@ -43,7 +44,8 @@ class Watch(keras.callbacks.Callback):
         super().__init__()
         self._run, self._state, self._validation, self._look = run, state, validation, look
         self._warnings, self._split = warnings, run.options.get("train_split", "train")
-        self._step, self._steps_here, self._looked, self._counts = state.step, 0, 0, 0
+        self._start = self._step = state.step
+        self._batches_here, self._looked, self._counts = 0, 0, 0
         self._losses = collections.deque(maxlen=_WINDOW)
         self._first_loss = state.history[0]["loss"] if state.history else 0.0
 
@@ -59,8 +61,8 @@ class Watch(keras.callbacks.Callback):
         self._total = 0.0
 
     def on_train_batch_end(self, batch, logs=None):
-        self._step += 1
-        self._steps_here += 1
+        self._batches_here += 1
+        self._step = self._start + math.ceil(self._batches_here / accumulated(self.model))
         mean = logs["loss"]  # over the steps of this epoch so far
         loss, self._total = mean * (batch + 1) - self._total, mean * (batch + 1)
         if not math.isfinite(mean):
@@ -142,7 +144,7 @@ class Watch(keras.callbacks.Callback):
         if metric is None:
             return
         self._counts = self._counts + metric.confusion_matrix().numpy().sum(axis=1)
-        spec, images = self._run.dataset, self._steps_here * self._look.batch_size
+        spec, images = self._run.dataset, self._batches_here * self._look.batch_size
         known = spec is not None and self._split in spec.splits
         if images < (spec.split(self._split).num_examples if known else _FEW_IMAGES):
             return

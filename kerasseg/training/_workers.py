@@ -38,19 +38,22 @@ class Workers:
     def is_chief(self) -> bool:
         return self._cluster.is_chief
 
-    def batches(self, data: tf.data.Dataset | Callable[..., tf.data.Dataset], step: int, prepare: Callable):
+    def batches(
+        self, data: tf.data.Dataset | Callable[..., tf.data.Dataset], step: int, per_step: int, prepare: Callable
+    ):
         """Returns what `fit` takes from a step on: of several workers, each its own part of the global batches.
 
         Args:
             data: Of `training.fit`.
             step: The first one to come.
+            per_step: Batches to a step.
             prepare: Dataset -> Dataset, put upon the data.
         Raises:
             ValueError: Several workers need a function, and there is none.
             DataError: The global batch is no multiple of the number of replicas.
         """
         if not self.several:
-            return prepare(data(step) if callable(data) else data.skip(step))
+            return prepare(data(step) if callable(data) else data.skip(step * per_step))
         if not callable(data):
             raise ValueError(
                 "several workers train, each on its own part of the data: expected a function data(step, "
