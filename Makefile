@@ -37,7 +37,8 @@ test-slow: setup
 # The networks and layers once more, with Keras 2 as TensorFlow's Keras; and several workers, which need it.
 test-tf-keras: setup
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt tf_keras
-	TF_USE_LEGACY_KERAS=1 $(PYTEST) tests/test_model_contract.py tests/test_layers.py tests/test_workers.py $(PARALLEL)
+	TF_USE_LEGACY_KERAS=1 $(PYTEST) tests/test_model_contract.py tests/test_layers.py tests/test_workers.py \
+		tests/test_watching.py tests/test_training_warnings.py $(PARALLEL)
 
 # PyTorch, for tests/test_agreement.py alone; without it they are skipped.
 torch: setup
