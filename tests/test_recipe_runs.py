@@ -40,7 +40,7 @@ def stage(name, *, batch_norm=False, **options):
 
 
 def two_stages():
-    return [stage("plain"), stage("normed", batch_norm=True, start="previous")]
+    return [stage("plain"), stage("normed", batch_norm=True, start="previous", recalculate=2)]
 
 
 class Killed(_fit.Progress):
@@ -82,8 +82,21 @@ def test_leaves_a_folder_for_each_stage_and_the_whole(whole):
     deep = max(float(row["val_mean_iou"]) for row in rows(output)[3:])
     assert described["scores"]["best_mean_iou"] == state.best["val_mean_iou"] == deep
     assert spec.DatasetSpec.from_dict(described["dataset"]).class_names == ("dark", "bright")
+    assert json.loads((output / "normed" / "run.json").read_text())["scores"]["recalculated_mean_iou"] > 0
+    assert said[-1].startswith("batch normalisation recalculated over 2 batches of 2: mean IoU ")
     assert said[0] == "stage 1 of 2: plain, 6 steps"
     assert said[3].startswith(f"weights of {output / 'plain' / 'best.keras'}: 16 variables loaded")
+
+
+def test_recalculated_statistics_are_those_of_the_training_batches(data, whole):
+    """Mean of the first normalisation's input over the two batches, with the weights of best.keras."""
+    model = keras.models.load_model(whole[0] / "best.keras", compile=False)
+    norm = model.get_layer("down1_conv1_norm")
+    before = keras.Model(model.input, model.get_layer("down1_conv1").output)
+    shown = [
+        before(image, training=False).numpy() for image, _ in recipes.batches(two_stages()[1], data, seed=2).take(2)
+    ]
+    np.testing.assert_allclose(norm.moving_mean, np.mean(shown, axis=(0, 1, 2, 3)), rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("steps", [pytest.param(3, marks=pytest.mark.slow), 9])
