@@ -20,6 +20,8 @@ from kerasseg.losses import CrossEntropy
 from kerasseg.spec import DataError
 
 STEPS, EVERY, ACCUMULATE = 6, 2, 2
+# Keras 2 keeps what dropout draws from to itself: a resumed run draws anew.
+DROPOUT = 0.3 if hasattr(keras, "ops") else 0.0
 
 
 def batches(step=0):
@@ -35,7 +37,7 @@ def train(directory, data=batches):
     image = keras.Input((None, None, 3))
     x = keras.layers.Conv2D(4, 3, padding="same", activation="relu")(image)
     x = keras.layers.BatchNormalization(momentum=0.5)(x)
-    x = keras.layers.Dropout(0.3)(x)
+    x = keras.layers.Dropout(DROPOUT)(x)
     model = keras.Model(image, keras.layers.Conv2D(2, 1)(x))
     rate = training.schedule("cosine", 0.5, steps=STEPS, warmup_steps=2)
     optimizer = training.optimizer("sgd", rate, weight_decay=0.01, accumulate=ACCUMULATE, ema=0.5, clip_norm=1.0)

@@ -225,7 +225,7 @@ class RunFolder:
 
     def _remove_partial(self) -> None:
         """Removes what was being written when a process ended."""
-        for pattern in ("partial*.keras", "*.partial"):
+        for pattern in ("partial*.keras", "*.partial", f"{self.pictures.name}/*.partial"):
             for path in self._written.glob(pattern):
                 path.unlink()
 
