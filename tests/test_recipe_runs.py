@@ -34,7 +34,7 @@ def data(tmp_path_factory):
 
 def stage(name, *, batch_norm=False, **options):
     shape = {"input_shape": (None, None, 1), "filters": 4, "depth": 1, "padding": "same"}
-    build = functools.partial(models.unet, 2, **shape, dropout=0.2, batch_norm=batch_norm)
+    build = functools.partial(models.unet, 2, **shape, dropout=0.0, batch_norm=batch_norm)
     solver = recipes.Solver("adam", 0.01)
     return recipes.Stage(name, build, CrossEntropy(), solver, 6, 2, 16, "cells", **options)
 
