@@ -34,11 +34,14 @@ test: setup
 test-slow: setup
 	$(PYTEST) -m slow
 
-# The networks and layers once more, with Keras 2 as TensorFlow's Keras; and several workers, which need it.
+# Once more, with Keras 2 as TensorFlow's Keras: networks, layers, losses, training; and several workers, which need it.
+KERAS_2 = tests/test_model_contract.py tests/test_layers.py tests/test_losses.py tests/test_metrics.py \
+	tests/test_training.py tests/test_train_tool.py tests/test_watching.py tests/test_training_warnings.py \
+	tests/test_workers.py
+
 test-tf-keras: setup
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt tf_keras
-	TF_USE_LEGACY_KERAS=1 $(PYTEST) tests/test_model_contract.py tests/test_layers.py tests/test_workers.py \
-		tests/test_watching.py tests/test_training_warnings.py $(PARALLEL)
+	TF_USE_LEGACY_KERAS=1 $(PYTEST) $(KERAS_2) $(PARALLEL)
 
 # PyTorch, for tests/test_agreement.py alone; without it they are skipped.
 torch: setup

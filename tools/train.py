@@ -9,6 +9,14 @@
 First it prints what it is going to do. Called again with the same options, it goes on from the last checkpoint. The
 output folder gets best.keras (highest mean IoU on the validation images), last.keras, log.csv, curves.png, run.json
 (all options) and tensorboard/; with a recipe of several stages, each stage has a folder in it with these.
+
+All GPUs of a machine are used. To train on several machines, install `kerasseg[distributed]` (Keras 2) on each, set
+TF_CONFIG, and give the same command, data and output folder (on a disk that all share) to each; the index differs:
+
+    export TF_CONFIG='{"cluster": {"worker": ["host1:12345", "host2:12345"]}, "task": {"type": "worker", "index": 0}}'
+
+The batch is shared out among all GPUs, and the files of the training split among the machines: convert with
+--num-shards a multiple of their number. When one of them ends, all do: start all again, and they go on.
 """
 
 import _cli
