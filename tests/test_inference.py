@@ -1,8 +1,10 @@
 """Inference: tiles equal the whole, all kinds of images and sizes are taken, evaluation counts right."""
 
 import gc
+import json
 import warnings
 import weakref
+import zipfile
 
 import numpy as np
 import pytest
@@ -303,6 +305,25 @@ def test_unreadable_files_are_named(tmp_path):
         load_model(tmp_path / "text.png")
     with pytest.raises(DataError, match=r"m\.keras: there is no such model file"):
         load_model(tmp_path / "m.keras")
+
+
+def test_a_model_of_another_keras_is_named(tmp_path):
+    own, other, change = ("3", "2", "set") if hasattr(keras, "ops") else ("2", "3", "unset")
+    path = tmp_path / "m.keras"
+    dense().save(path)
+    with zipfile.ZipFile(path) as archive:
+        config, weights = archive.read("config.json"), archive.read("model.weights.h5")
+    config = config.replace(b'"Functional"', b'"OfAnotherKeras"').replace(b'"Sequential"', b'"OfAnotherKeras"')
+    for version, message in (
+        (other, rf"saved by Keras {other}, .* Keras {own}; {change} TF_USE"),
+        (own, "cannot be loaded"),
+    ):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("metadata.json", json.dumps({"keras_version": f"{version}.1.0"}))
+            archive.writestr("config.json", config)
+            archive.writestr("model.weights.h5", weights)
+        with pytest.raises(DataError, match=message):
+            load_model(path)
 
 
 def test_evaluate_counts_whole_images():
