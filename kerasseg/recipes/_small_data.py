@@ -18,7 +18,7 @@ KINDS = ("objects", "texture", "scenes")
 def small_data(
     data: DatasetSpec, kind: str | None = None, filters: int = 16, train_split: str = "train", **options
 ) -> list[Stage]:
-    """Returns the recipe for few images: a narrow U-Net, a rate that ends at zero, balanced classes.
+    """For some tens of images and no pretrained weights: a narrow U-Net, Adam at a rate that falls to zero.
 
     There are three kinds of data, and what moves the score differs:
         "objects": single objects of one class, with instance ids (nuclei, cells). It learns inside, rim and outside,
