@@ -41,10 +41,10 @@ def test_the_kind_follows_from_the_data():
     assert recipes.small_data(CELLS, kind="texture")[0].deliver is None
 
 
-def test_classes_are_balanced_by_the_root_of_their_frequencies():
-    background, inside, rim = recipes.small_data(CELLS)[0].make_loss().class_weights
-    assert inside / background == pytest.approx(3)  # nine times as rare
-    assert rim == 2 * inside
+def test_classes_are_balanced_by_the_root_of_their_frequencies_but_for_objects():
+    background, cell = recipes.small_data(CELLS, kind="texture")[0].make_loss().class_weights
+    assert cell / background == pytest.approx(3)  # nine times as rare
+    assert recipes.small_data(CELLS)[0].make_loss().class_weights == [1, 1, 2]
 
 
 def test_other_kinds_are_refused():

@@ -20,15 +20,16 @@ def small_data(
 ) -> list[Stage]:
     """For some tens of images and no pretrained weights: a narrow U-Net, Adam at a rate that falls to zero.
 
+        python tools/train.py --recipe small_data --data tfrecords/NAME --output runs/NAME
+
     There are three kinds of data, and what moves the score differs:
         "objects": single objects of one class, with instance ids (nuclei, cells). It learns inside, rim and outside,
             so that touching objects are parted by `Segmenter.objects` and in evaluate.py; best.keras gives background
-            and object, as for any data. Each image is standardised in the model: stain and exposure do not matter.
+            and object, as for any data. Each image is standardised in the model: stain and exposure do not matter. The
+            rim counts twice, but background and object are not balanced: objects would be found too large.
         "texture": microscopy without objects, such as membranes. No up and down, so it is turned and mirrored.
         "scenes": photographs. Seen at half their size, for a wider view at a quarter of the work; colours and scale
             vary.
-
-    Command: `python tools/train.py --recipe small_data --data tfrecords/NAME --output runs/NAME`
 
     Args:
         data: The data set.
@@ -47,21 +48,22 @@ def small_data(
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, received {kind!r}")
     if kind == "objects" and not has_objects:
         raise ValueError(f"kind 'objects' takes two classes with instance ids, which {data.name!r} does not have")
-    make = {"objects": _objects, "texture": _texture, "scenes": _scenes}[kind]
-    network = {"filters": filters, "padding": "same", "batch_norm": True, "dropout": 0.0}
-    weights = median_frequency_weights(data, train_split) ** 0.5
-    return [make(data, weights, {"input_shape": (None, None, data.channels), **network}, options)]
+    network = {"input_shape": (None, None, data.channels), "filters": filters, "padding": "same", "batch_norm": True}
+    network |= {"dropout": 0.0, "standardize": True, **options}
+    if kind == "objects":
+        return [_objects(data, network)]
+    balanced = CrossEntropy(data.ignore_label, median_frequency_weights(data, train_split) ** 0.5)
+    return [_texture(data, balanced, network) if kind == "texture" else _scenes(data, balanced, network)]
 
 
 _SOLVER = Solver("adam", 2e-3, "cosine", warmup_steps=100)
 
 
-def _objects(data, weights, network, options):
-    background, inside = weights
+def _objects(data, network):
     return Stage(
         "small_data",
-        functools.partial(models.unet, 3, **{**network, "standardize": True, **options}),
-        CrossEntropy(data.ignore_label, [background, inside, 2 * inside]),
+        functools.partial(models.unet, 3, **network),
+        CrossEntropy(data.ignore_label, [1, 1, 2]),
         _SOLVER,
         steps=1400,
         batch_size=8,
@@ -73,11 +75,11 @@ def _objects(data, weights, network, options):
     )
 
 
-def _texture(data, weights, network, options):
+def _texture(data, loss, network):
     return Stage(
         "small_data",
-        functools.partial(models.unet, data.num_classes, **{**network, "standardize": True, **options}),
-        CrossEntropy(data.ignore_label, weights),
+        functools.partial(models.unet, data.num_classes, **network),
+        loss,
         _SOLVER,
         steps=2000,
         batch_size=2,
@@ -86,12 +88,12 @@ def _texture(data, weights, network, options):
     )
 
 
-def _scenes(data, weights, network, options):
+def _scenes(data, loss, network):
     colour = ColourRange(saturation=(0.7, 1.3), hue=0.0, contrast=(0.7, 1.3))
     return Stage(
         "small_data",
-        functools.partial(models.unet, data.num_classes, **{**network, "standardize": True, "downscale": 2, **options}),
-        CrossEntropy(data.ignore_label, weights),
+        functools.partial(models.unet, data.num_classes, **{"downscale": 2, **network}),
+        loss,
         _SOLVER,
         steps=1460,
         batch_size=4,
