@@ -91,6 +91,7 @@ def converted(name, real_data, directory, run_tool):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     ("name", "steps", "score"),
     [
@@ -103,7 +104,7 @@ def test_it_learns_from_real_images_in_minutes(name, steps, score, real_data, tm
     """Steps are fixed, so that a slow machine gives the same score; each is well below what one seed gives."""
     data = converted(name, real_data, tmp_path, run_tool)
     run = ["--data", data, "--output", tmp_path / "run", "--steps", steps, "--validate-every", steps]
-    run_tool("train.py", "--recipe", "small_data", *run)
+    run_tool("train.py", "--recipe", "small_data", *run, timeout_s=1500)
     run_tool("evaluate.py", "--model", tmp_path / "run" / "best.keras", "--data", data, "--output", tmp_path / "report")
     report = json.loads((tmp_path / "report" / "report.json").read_text())
     assert score(report), report
