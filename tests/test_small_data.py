@@ -39,6 +39,10 @@ def test_the_kind_follows_from_the_data():
     downscaled = [any(layer.name == "downscale" for layer in stage.model().layers) for stage in kinds]
     assert downscaled == [False, False, True]
     assert recipes.small_data(CELLS, kind="texture")[0].deliver is None
+    full = SplitSpec(8, ("a",), (2_000, 8_000), class_image_pixels=(10_000, 10_000))
+    membranes = dataclasses.replace(CELLS, splits={"train": full})
+    assert not recipes.small_data(membranes)[0].instances
+    assert recipes.small_data(membranes, kind="objects")[0].instances
 
 
 def test_classes_are_balanced_by_the_root_of_their_frequencies_but_for_objects():

@@ -27,14 +27,15 @@ def small_data(
             so that touching objects are parted by `Segmenter.objects` and in evaluate.py; best.keras gives background
             and object, as for any data. Each image is standardised in the model: stain and exposure do not matter. The
             rim counts twice, but background and object are not balanced: objects would be found too large.
-        "texture": microscopy without objects, such as membranes. No up and down, so it is turned and mirrored.
+        "texture": microscopy without objects, or where they fill the image and what is sought are the membranes between
+            them. No up and down, so it is turned and mirrored.
         "scenes": photographs. Seen at half their size, for a wider view at a quarter of the work; colours and scale
             vary.
 
     Args:
         data: The data set.
-        kind: One of these. None: "objects" where there are two classes and instance ids, "scenes" where the images
-            have three channels, else "texture".
+        kind: One of these. None: "objects" where there are two classes and instance ids, and the second class has no
+            more than two thirds of the pixels; "scenes" where the images have three channels; else "texture".
         filters: Channels of the U-Net at full resolution.
         train_split: Split whose pixel counts balance the classes.
         **options: On to `kerasseg.models.unet`.
@@ -43,7 +44,9 @@ def small_data(
     """
     has_objects = data.has_instances and data.num_classes == 2
     if kind is None:
-        kind = "objects" if has_objects else "scenes" if data.channels == 3 else "texture"
+        pixels = data.split(train_split).class_pixels
+        sparse = has_objects and pixels[1] <= 2 * pixels[0]
+        kind = "objects" if sparse else "scenes" if data.channels == 3 else "texture"
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, received {kind!r}")
     if kind == "objects" and not has_objects:
