@@ -90,7 +90,8 @@ def test_a_wrong_one_is_named(set_workers, config, message):
 
 def test_keras_2_is_chosen_where_it_is_needed(set_workers, monkeypatch):
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "3.15.1")
-    monkeypatch.delenv("TF_USE_LEGACY_KERAS", raising=False)
+    monkeypatch.setenv("TF_USE_LEGACY_KERAS", "0")  # to be taken back after the test, whatever it sets
+    monkeypatch.delenv("TF_USE_LEGACY_KERAS")
     monkeypatch.delenv("TF_CONFIG", raising=False)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     _cluster.choose_keras()
