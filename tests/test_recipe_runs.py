@@ -99,7 +99,8 @@ def test_recalculated_statistics_are_those_of_the_training_batches(data, whole):
     np.testing.assert_allclose(norm.moving_mean, np.mean(shown, axis=(0, 1, 2, 3)), rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("steps", [pytest.param(3, marks=pytest.mark.slow), 9])
+@pytest.mark.slow
+@pytest.mark.parametrize("steps", [3, 9])
 def test_killed_in_any_stage_it_goes_on_to_the_same_end(data, tmp_path, monkeypatch, whole, steps):
     """At the third step of the first stage, and of the second."""
     output, expected = tmp_path / "run", whole[0]
