@@ -2,14 +2,12 @@
 
 import contextlib
 import csv
-import dataclasses
 import io
 import json
 import os
 import shutil
 import tempfile
 import warnings
-import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -19,16 +17,10 @@ from tensorflow import keras
 from kerasseg._cluster import cluster
 from kerasseg._version import versions
 from kerasseg.spec import DataError, DatasetSpec
+from kerasseg.training import _checkpoint as checkpoint
+from kerasseg.training._files import flush, lock, name_also, write_text
 from kerasseg.training._state import TrainingState
 from kerasseg.training._update import averaged, has_averages
-
-try:
-    import fcntl
-except ImportError:  # Windows: there, two runs in one folder are not kept apart
-    fcntl = None
-
-_STATE_FILE = "training.json"
-_UNREADABLE = (zipfile.BadZipFile, zlib.error, KeyError, ValueError, TypeError, OSError)
 
 
 class RunFolder:
@@ -94,8 +86,8 @@ class RunFolder:
             return
         self._refuse_strangers(described)
         self.directory.mkdir(parents=True, exist_ok=True)
-        with open(self.directory / ".lock", "w", encoding="utf-8") as lock:
-            _lock(lock, self.directory)
+        with open(self.directory / ".lock", "w", encoding="utf-8") as file:
+            lock(file, self.directory)
             # Once more, under the lock: another process may have begun here in between.
             self._refuse_strangers(described)
             self._remove_partial()
@@ -163,16 +155,11 @@ class RunFolder:
             return TrainingState()
         path, stored = self._stored()
         try:
-            # Only an optimiser that has its variables takes them from the file.
-            model.optimizer.build(model.trainable_variables)
-            model.load_weights(str(path))
-            for variable, value in zip(_seed_states(model), stored["seed_states"], strict=True):
-                variable.assign(value)
-            state = TrainingState(stored["step"], stored["history"])
-        except _UNREADABLE as error:
+            state = checkpoint.load(path, stored, model)
+        except checkpoint.UNREADABLE as error:
             raise self._damaged(error) from error
         if path == self.previous and self.is_written:  # so that the next `save` does not keep the damaged one
-            _name_also(self.previous, self.last)
+            name_also(self.previous, self.last)
         if state.history and self.scores.get("step") != state.step:  # killed before it could write them
             self._write_texts(state)
         return state
@@ -202,11 +189,7 @@ class RunFolder:
 
     def _save(self, model, state, deliver):
         partial = self._written / "partial.keras"
-        model.save(str(partial))
-        with zipfile.ZipFile(partial, "a") as archive:
-            seeds = [variable.numpy().tolist() for variable in _seed_states(model)]
-            archive.writestr(_STATE_FILE, json.dumps({**dataclasses.asdict(state), "seed_states": seeds}))
-        _flush(partial)
+        checkpoint.write(partial, model, state)
         if state.best is state.history[-1]:
             best = self._written / "partial_best.keras"
             if deliver is None and not has_averages(model):
@@ -214,11 +197,11 @@ class RunFolder:
             else:
                 with averaged(model):
                     (model if deliver is None else deliver(model)).save(str(best))
-            _flush(best)
+            flush(best)
             os.replace(best, self._written / self.best.name)
         last = self._written / self.last.name
         if last.exists():
-            _name_also(last, self._written / self.previous.name)
+            name_also(last, self._written / self.previous.name)
         # The last file to change is the one that a resumed run believes.
         os.replace(partial, last)
         self._write_texts(state)
@@ -238,13 +221,13 @@ class RunFolder:
     def _stored(self) -> tuple[Path, dict]:
         """Returns the newest whole checkpoint and the state in it."""
         try:
-            return self.last, _read(self.last)
-        except _UNREADABLE as error:
+            return self.last, checkpoint.read(self.last)
+        except checkpoint.UNREADABLE as error:
             if not self.previous.exists():
                 raise self._damaged(error) from error
             try:
-                stored = _read(self.previous)
-            except _UNREADABLE as second:
+                stored = checkpoint.read(self.previous)
+            except checkpoint.UNREADABLE as second:
                 raise self._damaged(f"{error}; {self.previous.name}: {second}") from second
             warnings.warn(
                 f"{self.last} is damaged ({error}): resuming from {self.previous.name}, of step {stored['step']}",
@@ -254,9 +237,9 @@ class RunFolder:
 
     def _damaged(self, error: object) -> DataError:
         try:
-            _read(self.best)
+            checkpoint.read(self.best)
             remedy = f"put {self.best.name} in its place to go on from the best checkpoint, or delete the folder"
-        except _UNREADABLE:
+        except checkpoint.UNREADABLE:
             remedy = "delete the folder"
         return DataError(f"{self.last} cannot be resumed from ({error}); {remedy} to start anew")
 
@@ -284,7 +267,7 @@ class RunFolder:
             return
         copy = self.directory / "partial_best.keras"
         shutil.copyfile(source, copy)
-        _flush(copy)
+        flush(copy)
         os.replace(copy, self.best)
 
     def write_log(self, state: TrainingState) -> None:
@@ -295,56 +278,8 @@ class RunFolder:
         writer = csv.DictWriter(text, fieldnames=list(columns), lineterminator="\n")
         writer.writeheader()
         writer.writerows(state.history)
-        _write_text(self._written / self.log.name, text.getvalue())
+        write_text(self._written / self.log.name, text.getvalue())
 
     def _write_run(self, scores: dict) -> None:
         content = {**self._described, "versions": versions(), "scores": scores}
-        _write_text(self._written / self.run_file.name, json.dumps(content, indent=1) + "\n")
-
-
-def _read(path: Path) -> dict:
-    """Returns the state in a checkpoint, after all of the file has proved whole."""
-    with zipfile.ZipFile(path) as archive:
-        broken = archive.testzip()
-        if broken is not None:
-            raise zipfile.BadZipFile(f"checksum of {broken}")
-        return json.loads(archive.read(_STATE_FILE))
-
-
-def _name_also(path: Path, second: Path) -> None:
-    """Makes the file known by a second name too, in place of what has that; a copy where the disk knows no links."""
-    partial = second.with_name(f"partial_{second.name}")
-    partial.unlink(missing_ok=True)
-    try:
-        os.link(path, partial)
-    except OSError:
-        shutil.copyfile(path, partial)
-        _flush(partial)
-    os.replace(partial, second)
-    partial.unlink(missing_ok=True)  # POSIX leaves it there where both were the same file already
-
-
-def _seed_states(model: keras.Model) -> list:
-    """Returns the variables that dropout draws from, which Keras does not save. (Keras 2 keeps them out of sight.)"""
-    return [variable for variable in model.variables if "seed_generator_state" in variable.name]
-
-
-def _lock(file, directory: Path) -> None:
-    if fcntl is None:
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise DataError(f"another process is training in {directory}; choose another output folder") from None
-
-
-def _flush(path: Path) -> None:
-    with open(path, "rb+") as file:
-        os.fsync(file.fileno())
-
-
-def _write_text(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    _flush(partial)
-    os.replace(partial, path)
+        write_text(self._written / self.run_file.name, json.dumps(content, indent=1) + "\n")
