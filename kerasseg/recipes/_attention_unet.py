@@ -18,8 +18,7 @@ def attention_unet(data: DatasetSpec, *, train_split: str = "train", **model_opt
     Two gates on each connection and deep supervision, as in the configuration that its authors released. Batches of 2;
     turned by up to 15 degrees, scaled by 0.7 to 1.3, shifted by up to a tenth, flipped.
 
-    Machine and time: not stated. Score: theirs, in three dimensions, Dice 0.840 on the pancreas of CT-150 (paper, table
-    1). Not reproduced.
+    Machine and time: not stated. Score: theirs are of volumes, in three dimensions (paper). Not reproduced.
     Reference: Oktay et al. 2018, arXiv:1804.03999; ozan-oktay/Attention-Gated-Networks at eee4881,
         `configs/config_unet_ct_multi_att_dsv.json`, `models/layers/loss.py`.
     Differs: two dimensions, so crops of 160 x 160 where theirs are 160 x 160 x 96. Their Dice has its 0.01 inside the

@@ -23,9 +23,8 @@ def fcn_staged(
     SGD on single whole images without augmentation; the loss is summed over pixels, hence rates of 1e-10 and less. The
     upsampling is fixed. From random weights this ends with background everywhere.
 
-    Machine and time: the authors', one Tesla K40, three days for FCN-32s and one more for each stage (arXiv:1411.4038,
-    §4.3). Score: theirs 63.6, 65.0, 65.5 mIoU on seg11valid for 32s, 16s, 8s, trained on 8498 images of SBD (release);
-    59.4, 62.4, 62.7 (CVPR 2015). Not reproduced.
+    Machine and time: not stated in the release. Score: theirs 63.6, 65.0, 65.5 mIoU on seg11valid for 32s, 16s, 8s,
+    trained on 8498 images of SBD (release); 59.4, 62.4, 62.7 (CVPR 2015). Not reproduced.
 
     Args:
         data: What it is to be trained on.

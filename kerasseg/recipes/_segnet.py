@@ -44,8 +44,8 @@ def segnet_camvid(
     Batches of 4 frames of 360 x 480 without augmentation, momentum 0.9, 40 000 steps. Then the statistics of batch
     normalisation are averaged over the training set.
 
-    Machine and time: not stated. Score: theirs 63.1 mIoU on the 233 test images with Bayesian SegNet
-    (arXiv:1511.02680); SegNet's own is quoted from 46.4 to 60.1, by what it was trained on. Not reproduced.
+    Machine and time: not stated. Score: theirs are in the papers, for 233 test images that are not part of the split
+    above. Not reproduced.
     Reference: Badrinarayanan et al. 2015, arXiv:1511.00561; alexgkendall/SegNet-Tutorial at bb68b64, `Models/`,
         `Scripts/compute_bn_statistics.py`.
 

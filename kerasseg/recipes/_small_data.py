@@ -22,6 +22,10 @@ def small_data(
 
         python tools/train.py --recipe small_data --data tfrecords/NAME --output runs/NAME
 
+    Machine and time: two CPU cores, 19 to 21 minutes beside other work. Score: on validation images, one seed each, IoU
+    0.714 of the nuclei of DSB 2018 and average precision 0.490 at IoU 0.5 over all; 0.481 mIoU on 40 frames of CamVid,
+    trained on 120; 0.805 on five slices of ISBI 2012.
+
     There are three kinds of data, and what moves the score differs:
         "objects": single objects of one class, with instance ids (nuclei, cells). It learns inside, rim and outside,
             so that touching objects are parted by `Segmenter.objects` and in evaluate.py; best.keras gives background

@@ -16,8 +16,8 @@ def unet_isbi(data: DatasetSpec, *, variant: str = "paper", **model_options) -> 
     Tiles of 572 pixels, of which the 388 in the middle are predicted; mirrored at the image's borders. Weights for each
     pixel where the data set stores them: they balance the classes and stress what lies between touching cells.
 
-    Machine and time: the authors', one Titan with 6 GB, 10 hours. Score: theirs on ISBI 2012: warping error 0.000353,
-    Rand error 0.0382 (mean of 7 rotated copies); IoU 0.920 on PhC-U373, 0.7756 on DIC-HeLa. Not reproduced.
+    Machine and time: not stated in the release. Score: theirs on ISBI 2012: warping error 0.000353,
+    Rand error 0.0382 (mean of 7 rotated copies); IoU 0.920 on PhC-U373, 0.775 on DIC-HeLa. Not reproduced.
     Reference: Ronneberger et al. 2015, arXiv:1505.04597, §3; lmb-freiburg/Unet-Segmentation at 870e503.
     Differs: the paper gives neither rate nor steps: 0.001, constant, and 20 000 are ours. Its loss is a sum over
         pixels, ours the mean, so that the rate does not hang on the tile. Turning, shifting and grey values are varied
