@@ -99,21 +99,66 @@ def test_logits_are_refused_where_class_ids_are_expected():
         confusion_matrix(np.zeros((2, 2), int), np.zeros((2, 2), np.float32), 3)
 
 
-@pytest.mark.parametrize("case", range(7))
-def test_original_metrics(oracle, case):
-    """The original divides the sum of IoUs by the number of *true* classes of the image; all else agrees."""
+def test_original_metrics(oracle):
+    """Each of the seven cases alone, and the mean over them all as the original takes it over a split."""
     arrays = np.load(oracle / "data" / "metrics.npz")
-    expected = json.loads((oracle / "data" / "metrics.json").read_text())[case]
-    truth = arrays[f"m{case}_gt"]
-    result = scores(confusion_matrix(truth, arrays[f"m{case}_pred"], 256, ignore_label=None))
+    expected = json.loads((oracle / "data" / "metrics.json").read_text())
+    matrices = [
+        confusion_matrix(arrays[f"m{i}_gt"], arrays[f"m{i}_pred"], 256, ignore_label=None) for i in range(len(expected))
+    ]
+    assert len(matrices) == 7
     for ours, theirs in [
         ("pixel_accuracy", "pixel_accuracy"),
         ("mean_accuracy", "mean_accuracy"),
+        ("mean_iou", "mean_IU"),
         ("frequency_weighted_iou", "frequency_weighted_IU"),
     ]:
-        assert result[ours] == pytest.approx(expected[theirs], abs=1e-12), ours
-    their_mean = sum(result["per_class_iou"].values()) / np.unique(truth).size
-    assert their_mean == pytest.approx(expected["mean_IU"], abs=1e-12)
+        for matrix, values in zip(matrices, expected, strict=True):
+            result = scores(matrix[None], per_image=True)[ours]
+            assert result == pytest.approx(values[theirs], abs=1e-12), (ours, values["description"])
+            if ours != "mean_iou":  # The one that differs from that of the split.
+                assert scores(matrix)[ours] == pytest.approx(result, abs=1e-12), ours
+        mean = np.mean([values[theirs] for values in expected])
+        assert scores(matrices, per_image=True)[ours] == pytest.approx(mean, abs=1e-12), ours
+
+
+def test_means_over_images_by_hand():
+    """Image 0: truth 0 0 0 1, predicted 0 0 2 1. Image 1: truth 1 1, predicted 1 0. Image 2: all void."""
+    pairs = [([0, 0, 0, 1], [0, 0, 2, 1]), ([1, 1], [1, 0]), ([255, 255], [0, 1])]
+    matrices = [confusion_matrix(np.array(mask), np.array(predicted), 4) for mask, predicted in pairs]
+    result = scores(matrices, ["sky", "road", "tree", "car"], per_image=True)
+    assert result["mean_iou"] == pytest.approx(((2 / 3 + 1) / 2 + 1 / 2) / 2)  # tree, only predicted, counts nowhere
+    assert result["pixel_accuracy"] == pytest.approx((3 / 4 + 1 / 2) / 2)
+    assert result["mean_accuracy"] == pytest.approx(((2 / 3 + 1) / 2 + 1 / 2) / 2)
+    assert result["frequency_weighted_iou"] == pytest.approx(((3 * 2 / 3 + 1) / 4 + 1 / 2) / 2)
+    assert result["per_class_iou"] == {"sky": pytest.approx(2 / 3), "road": pytest.approx((1 + 1 / 2) / 2)}
+    assert result["absent_classes"] == ["tree", "car"]
+    json.dumps(result, allow_nan=False)
+    empty = scores(np.zeros((0, 4, 4)), per_image=True)
+    assert (empty["mean_iou"], empty["per_class_iou"]) == (0, {})
+    with pytest.raises(ValueError, match=r"expected confusion matrices \[N, K, K\], received shape \(4, 4\)"):
+        scores(matrices[0], per_image=True)
+    with pytest.raises(ValueError, match=r"expected a confusion matrix \[K, K\], received shape \(3, 4, 4\)"):
+        scores(matrices)
+
+
+def test_scores_equal_those_of_scikit_learn():
+    """On the whole split, and image by image."""
+    learn = pytest.importorskip("sklearn.metrics", reason="scikit-learn is not installed")
+    mask, predicted = random_case()
+    counts = mask != 255
+    result = scores(confusion_matrix(mask, predicted, 5))
+    truth, guess = mask[counts], predicted[counts]
+    assert result["mean_iou"] == pytest.approx(learn.jaccard_score(truth, guess, average="macro"), abs=1e-12)
+    weighted = learn.jaccard_score(truth, guess, average="weighted")
+    assert result["frequency_weighted_iou"] == pytest.approx(weighted, abs=1e-12)
+    assert result["mean_accuracy"] == pytest.approx(learn.balanced_accuracy_score(truth, guess), abs=1e-12)
+    matrices, ious = [], []
+    for m, p in zip(mask, predicted, strict=True):
+        matrices.append(confusion_matrix(m, p, 5))
+        truth, guess = m[m != 255], p[m != 255]
+        ious.append(learn.jaccard_score(truth, guess, labels=np.unique(truth), average="macro"))
+    assert scores(matrices, per_image=True)["mean_iou"] == pytest.approx(np.mean(ious), abs=1e-12)
 
 
 def test_original_streaming_mean_iou(oracle):

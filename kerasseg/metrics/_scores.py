@@ -12,7 +12,7 @@ def confusion_matrix(
 ) -> np.ndarray:
     """Counts pixels by true class (row) and predicted class (column).
 
-    Matrices of several images add up to the matrix of them all; so nothing is ever averaged over images.
+    Matrices of several images add up to the matrix of them all.
 
     Args:
         mask: Class ids, any shape, integers in 0..K-1 or `ignore_label`.
@@ -43,31 +43,46 @@ def confusion_matrix(
     return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes).astype(np.int64)
 
 
-def scores(confusion_matrix: np.ndarray, class_names: Sequence[str] | None = None) -> dict:
-    """Derives the usual scores from a confusion matrix.
+def scores(confusion_matrix: np.ndarray, class_names: Sequence[str] | None = None, *, per_image: bool = False) -> dict:
+    """Derives the usual scores from a confusion matrix, or from those of single images.
 
     Args:
-        confusion_matrix: [K, K], rows truth, columns prediction.
+        confusion_matrix: [K, K], rows truth, columns prediction; with `per_image`, [N, K, K]: one for each image.
         class_names: K names; default "0", "1", ...
+        per_image: Score each image alone and take the mean over the images, as the original DeepLab-v3 project does;
+            images without a pixel that counts are left out. Its mean IoU of an image sums over the classes in truth or
+            prediction, but divides by the number of those in the truth: a class that is predicted wrongly and nowhere
+            true costs only the pixels that it takes from others. It counts 255 as one more class where that was not
+            taken out before; `confusion_matrix(..., 256, ignore_label=None)` does.
     Returns:
         Plain Python values, ready for JSON:
-            mean_iou: Mean over the classes that occur in truth or prediction.
+            mean_iou: Mean over the classes that occur in truth or prediction (`per_image`: in the image's truth).
             pixel_accuracy: Right pixels ÷ all pixels.
             mean_accuracy: Mean over the classes in the truth of right pixels ÷ true pixels.
             frequency_weighted_iou: IoU weighted by the share of true pixels.
-            per_class_iou: {name: intersection ÷ union}, without the absent classes.
-            absent_classes: Names of classes in neither truth nor prediction: no IoU, left out of the mean.
+            per_class_iou: {name: intersection ÷ union}, without the absent classes (`per_image`: the mean over the
+                images whose truth shows the class, without classes that no image's truth shows).
+            absent_classes: Names of classes in neither truth nor prediction: no IoU, left out of the mean (`per_image`:
+                names of classes in no image's truth).
         A matrix without any pixel gives 0 for each and lists every class as absent.
     Raises:
         ValueError: The matrix is not square, or there are not K names.
-    Source: the four measures of FCN (Long et al. 2015, §5), accumulated over the set as its `score.py` does.
+    Source: the four measures of FCN (Long et al. 2015, §5), accumulated over the set as its `score.py` does;
+        `per_image` as the original DeepLab-v3 project's `metrics.py`.
     """
     matrix = np.asarray(confusion_matrix, np.float64)
-    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
-        raise ValueError(f"expected a confusion matrix [K, K], received shape {matrix.shape}")
-    names = [str(k) for k in range(len(matrix))] if class_names is None else [str(name) for name in class_names]
-    if len(names) != len(matrix):
-        raise ValueError(f"expected {len(matrix)} class names, one a row, received {len(names)}")
+    axes = 3 if per_image else 2
+    if matrix.ndim != axes or matrix.shape[-2] != matrix.shape[-1]:
+        raise ValueError(
+            f"expected {'confusion matrices [N, K, K]' if per_image else 'a confusion matrix [K, K]'}, received shape "
+            f"{matrix.shape}"
+        )
+    num_classes = matrix.shape[-1]
+    names = [str(k) for k in range(num_classes)] if class_names is None else [str(name) for name in class_names]
+    if len(names) != num_classes:
+        raise ValueError(f"expected {num_classes} class names, one a row, received {len(names)}")
+    if per_image:
+        return _means_over_images(matrix, names)
 
     right, true = matrix.diagonal(), matrix.sum(1)
     union = true + matrix.sum(0) - right
@@ -80,6 +95,26 @@ def scores(confusion_matrix: np.ndarray, class_names: Sequence[str] | None = Non
         "frequency_weighted_iou": float(_ratio((true * iou).sum(), true.sum())),
         "per_class_iou": {name: float(v) for name, v, there in zip(names, iou, present, strict=True) if there},
         "absent_classes": [name for name, there in zip(names, present, strict=True) if not there],
+    }
+
+
+def _means_over_images(matrices: np.ndarray, names: list[str]) -> dict:
+    """Returns the scores of each image, averaged over the images, from float64 [N, K, K]."""
+    matrices = matrices[matrices.sum((1, 2)) > 0]
+    right, true = np.diagonal(matrices, axis1=1, axis2=2), matrices.sum(2)  # [N, K]
+    iou = _ratio(right, true + matrices.sum(1) - right)
+    shown, total = true > 0, true.sum(1)
+    images = shown.sum(0)  # [K]: those whose truth shows the class
+    # A class that is predicted, but not true, has an IoU of 0 and so no part in the sum.
+    return {
+        "mean_iou": _mean(_ratio(iou.sum(1), shown.sum(1))),
+        "pixel_accuracy": _mean(_ratio(right.sum(1), total)),
+        "mean_accuracy": _mean(_ratio(_ratio(right, true).sum(1), shown.sum(1))),
+        "frequency_weighted_iou": _mean(_ratio((true * iou).sum(1), total)),
+        "per_class_iou": {
+            name: float(v) for name, v, n in zip(names, _ratio(iou.sum(0), images), images, strict=True) if n
+        },
+        "absent_classes": [name for name, n in zip(names, images, strict=True) if not n],
     }
 
 
