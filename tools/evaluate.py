@@ -2,6 +2,8 @@
 
     python tools/evaluate.py --model runs/voc/best.keras --data tfrecords/voc2012 --split val --output reports/voc
     python tools/evaluate.py --model runs/cells/best.keras --data tfrecords/cells --output reports/cells --pictures 8
+    python tools/evaluate.py --model runs/voc/best.keras --data tfrecords/voc2012 --output reports/voc_ms \
+        --scales .5 .75 1 1.25 1.5 1.75 --flip
 
 Writes OUTPUT/report.json, OUTPUT/confusion_matrix.png and OUTPUT/overlays/ (the worst and the best images: picture,
 truth and prediction); files of these names, and the pictures in overlays/, are replaced, others are left alone. Beside
@@ -14,6 +16,7 @@ import os
 from pathlib import Path
 
 import _cli
+import _inference_options
 
 
 def main(arguments=None):
@@ -23,14 +26,10 @@ def main(arguments=None):
     parser.add_argument("--split", default="val", help="split of the data set")
     parser.add_argument("--output", type=Path, required=True, help="folder to write to")
     parser.add_argument("--pictures", type=int, default=4, help="how many of the worst and of the best images to draw")
-    parser.add_argument(
-        "--tile-size", type=int, help="side of the tiles that large images are cut into (default: whole)"
-    )
+    _inference_options.add(parser)
     options = parser.parse_args(arguments)
     if options.pictures < 0:
         parser.error("--pictures must not be negative")
-    if options.tile_size is not None and options.tile_size < 1:
-        parser.error("--tile-size must be positive")
 
     from kerasseg.spec import DatasetSpec
 
@@ -40,15 +39,14 @@ def main(arguments=None):
     import _pictures
     import _report
 
-    from kerasseg.inference import load_model
     from kerasseg.pipeline import naming_damage
     from kerasseg.postprocess import confusion_picture
 
-    model = load_model(options.model)
-    _check(model, spec, options.model)
+    segmenter = _inference_options.segmenter(options, options.model)
+    _check(segmenter.model, spec, options.model)
     extremes = _report.Extremes(options.pictures)
     with naming_damage(options.data, options.split):
-        matrix, report = _evaluate(model, spec, options, extremes)
+        matrix, report = _evaluate(segmenter, spec, options, extremes)
     baseline = _everything_is_the_first_class(matrix, spec.class_names)
     report["baseline"] = {"predicts": spec.class_names[0], **{k: baseline[k] for k in ("mean_iou", "pixel_accuracy")}}
 
@@ -81,7 +79,7 @@ def _check(model, spec, path):
         )
 
 
-def _evaluate(model, spec, options, extremes):
+def _evaluate(segmenter, spec, options, extremes):
     """Returns the confusion matrix and the content of report.json; shows the images to `extremes`."""
     import numpy as np
     from tqdm import tqdm
@@ -92,7 +90,7 @@ def _evaluate(model, spec, options, extremes):
 
     images = eval_images(options.data, options.split, keys=True)
     total = np.zeros((spec.num_classes, spec.num_classes), np.int64)
-    found = predictions(model, images, spec.num_classes, spec.ignore_label, tile_size=options.tile_size)
+    found = predictions(segmenter, images, spec.num_classes, spec.ignore_label)
     found = tqdm(found, desc="evaluate", unit="image", total=spec.split(options.split).num_examples)
     objects = _ObjectScores(options.data, options.split) if spec.has_instances else None
     count = 0
@@ -106,6 +104,7 @@ def _evaluate(model, spec, options, extremes):
         "model": str(options.model),
         "data": str(options.data),
         "split": options.split,
+        "inference": _inference_options.described(options),
         "num_images": count,
         **scores(total, spec.class_names),
         "confusion_matrix": total.tolist(),

@@ -2,6 +2,7 @@
 
     python tools/predict.py --model runs/voc/best.keras --images photo.jpg other.png --output predicted
     python tools/predict.py --model runs/cells/best.keras --images slides/ --output predicted --tile-size 512
+    python tools/predict.py --model runs/cells/best.keras --images slides/ --output predicted --flip --rotate
 
 Writes OUTPUT/masks/NAME.png, OUTPUT/overlays/NAME.png and OUTPUT/legend.png; files of these names are written over,
 others in OUTPUT are left alone. With --objects also OUTPUT/objects/NAME.png, the single objects' numbers in 16 bits:
@@ -13,6 +14,7 @@ import sys
 from pathlib import Path
 
 import _cli
+import _inference_options
 
 
 def main(arguments=None):
@@ -20,17 +22,10 @@ def main(arguments=None):
     parser.add_argument("--model", type=Path, required=True, help="trained model, such as runs/NAME/best.keras")
     parser.add_argument("--images", type=Path, nargs="+", required=True, help="image files, or folders of them")
     parser.add_argument("--output", type=Path, required=True, help="folder to write to")
-    parser.add_argument(
-        "--tile-size", type=int, help="side of the tiles that large images are cut into (default: whole)"
-    )
-    parser.add_argument("--memory-gib", type=float, default=2.0, help="where no tile size is given: memory for a tile")
     parser.add_argument("--alpha", type=float, default=0.5, help="share of the class colour in overlays, 0-1")
     parser.add_argument("--objects", action="store_true", help="write the numbers of single objects (cells) as well")
+    _inference_options.add(parser)
     options = parser.parse_args(arguments)
-    if options.tile_size is not None and options.tile_size < 1:
-        parser.error("--tile-size must be positive")
-    if options.memory_gib <= 0:
-        parser.error("--memory-gib must be positive")
     if not 0 <= options.alpha <= 1:
         parser.error("--alpha must lie in 0-1")
 
@@ -41,32 +36,30 @@ def main(arguments=None):
 
     files = _pictures.image_files(options.images)
 
-    from kerasseg.inference import Segmenter, read_image
+    from kerasseg.inference import read_image
     from kerasseg.layers import num_classes_of
     from kerasseg.spec import to_255
 
-    budget = int(options.memory_gib * 2**30)
     trained_on = _pictures.dataset_of(options.model)
     value_range = trained_on and trained_on.value_range
-    segmenter = Segmenter(options.model, tile_size=options.tile_size, memory_budget=budget, value_range=value_range)
+    segmenter = _inference_options.segmenter(options, options.model, value_range)
     classes = _pictures.Classes.of_model(options.model, num_classes_of(segmenter.model))
     (options.output / "masks").mkdir(parents=True, exist_ok=True)
     failed = 0
     for name, path in tqdm(files.items(), desc="segment", unit="image"):
         try:
             image = read_image(path)
-            mask = segmenter.segment(path)
-            numbers = segmenter.objects(path) if options.objects else None
+            found = segmenter.everything(path, objects=options.objects)
         except _cli.DataError as error:
             tqdm.write(f"error: {error}", file=sys.stderr)
             failed += 1
             continue
-        _pictures.save_mask(options.output / "masks" / f"{name}.png", mask, classes.palette)
-        if numbers is not None:
-            _pictures.save_picture(options.output / "objects" / f"{name}.png", numbers.astype("uint16"))
+        _pictures.save_mask(options.output / "masks" / f"{name}.png", found.mask, classes.palette)
+        if found.objects is not None:
+            _pictures.save_picture(options.output / "objects" / f"{name}.png", found.objects.astype("uint16"))
         if image.dtype == "uint16" or (image.dtype != "uint8" and value_range):
             image = to_255(image.astype("float32"), value_range)
-        picture = overlay(image, mask, classes.colours, options.alpha)
+        picture = overlay(image, found.mask, classes.colours, options.alpha)
         _pictures.save_picture(options.output / "overlays" / f"{name}.png", picture)
     _pictures.save_picture(options.output / "legend.png", legend(classes.names, classes.colours))
     print(f"{len(files) - failed} of {len(files)} images segmented: {options.output / 'masks'}")

@@ -5,13 +5,15 @@
 """
 
 from kerasseg.inference._evaluate import Prediction, evaluate, predictions
+from kerasseg.inference._load import load_model
 from kerasseg.inference._monte_carlo import monte_carlo
 from kerasseg.inference._reading import prepared, read_image
-from kerasseg.inference._segmenter import Segmenter, load_model
+from kerasseg.inference._segmenter import Segmentation, Segmenter
 from kerasseg.inference._tiled import predict_tiled
 
 __all__ = [
     "Prediction",
+    "Segmentation",
     "Segmenter",
     "evaluate",
     "load_model",

@@ -6,11 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 from tensorflow import keras
 
-from kerasseg.inference._rims import merged, rim_model, softmax
-from kerasseg.inference._tiled import predict_tiled
+from kerasseg.inference._segmenter import Segmenter
 from kerasseg.layers import num_classes_of
 from kerasseg.metrics import confusion_matrix
-from kerasseg.postprocess import split_by_rims
 from kerasseg.spec import IGNORE_LABEL
 
 
@@ -36,59 +34,61 @@ class Prediction:
 
 
 def predictions(
-    model: keras.Model, images: Iterable, num_classes: int, ignore_label: int = IGNORE_LABEL, **tiling
+    model: keras.Model | Segmenter, images: Iterable, num_classes: int, ignore_label: int = IGNORE_LABEL, **options
 ) -> Iterator[Prediction]:
     """Predicts image by image.
 
     Args:
-        model: Images [B, H, W, C] -> logits [B, h, w, K].
+        model: Images [B, H, W, C] -> logits [B, h, w, K]; or a `Segmenter`, whose options hold (but for its
+            `value_range`: the images are as the model takes them).
         images: A `tf.data.Dataset` or an iterable of (image [1, H, W, C], mask [1, H, W]) or, with the image's name,
             (image, mask, key [1]); see `kerasseg.pipeline.eval_images(..., keys=True)`.
         num_classes: K, the ignored label not among them.
         ignore_label: Mask value that does not count.
-        **tiling: As for `predict_tiled`.
+        **options: Of the `Segmenter` that is made of a `keras.Model`: `tile_size`, `scales`, ...
 
     Yields:
         A `Prediction` for each image.
     Raises:
-        ValueError: The model has other than K classes, or an image and its mask differ in size.
+        ValueError: The model has other than K classes, an image and its mask differ in size, or options are given
+            beside a `Segmenter`.
         DataError: The model has several outputs.
     """
-    found = num_classes_of(model)
+    if isinstance(model, Segmenter) and options:
+        raise ValueError(f"give {', '.join(options)} to the Segmenter itself; it was made with options of its own")
+    segmenter = model if isinstance(model, Segmenter) else Segmenter(model, **options)
+    found = num_classes_of(segmenter.model)
     if found != num_classes:
         raise ValueError(f"the model tells {found} classes apart, the data set has {num_classes}")
-    rims = rim_model(model)
     for number, (image, mask, *key) in enumerate(images):
         image, mask = np.asarray(image)[0], np.asarray(mask)[0]
         name = np.asarray(key[0]).reshape(-1)[0] if key else str(number)
         name = name.decode() if isinstance(name, bytes) else str(name)
-        logits = predict_tiled(rims or model, image, **tiling)
-        predicted = (merged(logits) if rims else logits).argmax(-1).astype(np.uint8)
-        counts = confusion_matrix(mask, predicted, num_classes, ignore_label)
-        objects = split_by_rims(softmax(logits)) if rims else None
-        yield Prediction(name, image, mask, predicted, counts, objects)
+        found = segmenter.of_split(image)
+        counts = confusion_matrix(mask, found.mask, num_classes, ignore_label)
+        yield Prediction(name, image, mask, found.mask, counts, found.objects)
 
 
 def evaluate(
-    model: keras.Model,
+    model: keras.Model | Segmenter,
     images: Iterable,
     num_classes: int,
     ignore_label: int = IGNORE_LABEL,
     *,
     on_prediction: Callable[[Prediction], None] | None = None,
-    **tiling,
+    **options,
 ) -> np.ndarray:
     """Counts whole-image predictions over a split.
 
     Args:
-        model, images, num_classes, ignore_label, **tiling: As for `predictions`.
+        model, images, num_classes, ignore_label, **options: As for `predictions`.
         on_prediction: Called with each `Prediction`, to draw, save or score it.
 
     Returns:
         int64 [K, K], rows truth, columns prediction: `kerasseg.metrics.scores` tells what follows from it.
     """
     total = np.zeros((num_classes, num_classes), np.int64)
-    for prediction in predictions(model, images, num_classes, ignore_label, **tiling):
+    for prediction in predictions(model, images, num_classes, ignore_label, **options):
         total += prediction.confusion_matrix
         if on_prediction:
             on_prediction(prediction)
