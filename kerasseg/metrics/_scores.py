@@ -26,19 +26,10 @@ def confusion_matrix(
             such labels as further classes; a score over classes that the model cannot name helps nobody.)
         TypeError: An array is not of integers.
     """
-    mask, predicted = np.asarray(mask), np.asarray(predicted)
-    if mask.shape != predicted.shape:
-        raise ValueError(
-            f"expected a mask and a prediction of one shape, received {mask.shape} and {predicted.shape}; "
-            "cut or resize one to the other first"
-        )
-    _check_integers(mask, "mask")
-    _check_integers(predicted, "prediction")
+    mask, predicted = check_pair(mask, predicted, num_classes, ignore_label)
     if ignore_label is not None:
         counts = mask != ignore_label
         mask, predicted = mask[counts], predicted[counts]
-    _check_range(mask, num_classes, "mask")
-    _check_range(predicted, num_classes, "prediction")
     cells = mask.ravel().astype(np.int64) * num_classes + predicted.ravel()
     return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes).astype(np.int64)
 
@@ -124,6 +115,22 @@ def _ratio(numerator, denominator):
 
 def _mean(values: np.ndarray) -> float:
     return float(values.mean()) if values.size else 0.0
+
+
+def check_pair(mask, predicted, num_classes: int, ignore_label: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Returns mask and prediction as arrays; what is wrong with them raises as `confusion_matrix` says."""
+    mask, predicted = np.asarray(mask), np.asarray(predicted)
+    if mask.shape != predicted.shape:
+        raise ValueError(
+            f"expected a mask and a prediction of one shape, received {mask.shape} and {predicted.shape}; "
+            "cut or resize one to the other first"
+        )
+    _check_integers(mask, "mask")
+    _check_integers(predicted, "prediction")
+    counts = slice(None) if ignore_label is None else mask != ignore_label
+    _check_range(mask[counts], num_classes, "mask")
+    _check_range(predicted[counts], num_classes, "prediction")
+    return mask, predicted
 
 
 def _check_integers(labels: np.ndarray, what: str) -> None:
