@@ -3,7 +3,7 @@
 `confusion_matrix` and `scores` work on NumPy arrays; `MeanIoU`, `PixelAccuracy`, `MeanAccuracy`,
 `FrequencyWeightedIoU` and, all from one matrix, `AllScores` are the same inside `model.fit`. Where classes meet,
 `boundary_f1` and `trimap_confusion_matrix` look closer. For objects of one class (cells), `adapted_rand_f_score`,
-`instance_ious` and `detections` compare label images.
+`instance_ious`, `average_precision`, `seg_score`, `isbi_rand_score` and `isbi_information_score` compare label images.
 """
 
 from kerasseg.metrics._boundaries import (
@@ -14,7 +14,18 @@ from kerasseg.metrics._boundaries import (
     trimap_confusion_matrix,
 )
 from kerasseg.metrics._confusion_metric import ConfusionMetric, class_ids
-from kerasseg.metrics._instances import adapted_rand_f_score, detections, instance_ious
+from kerasseg.metrics._instances import (
+    IOU_THRESHOLDS,
+    adapted_rand_f_score,
+    average_precision,
+    counts_precision,
+    detection_counts,
+    detections,
+    instance_ious,
+    seg_score,
+    seg_values,
+)
+from kerasseg.metrics._isbi import isbi_information_score, isbi_rand_score, isbi_scores, thin_borders
 from kerasseg.metrics._keras_metrics import AllScores, FrequencyWeightedIoU, MeanAccuracy, MeanIoU, PixelAccuracy
 from kerasseg.metrics._scores import confusion_matrix, scores
 
@@ -22,18 +33,28 @@ __all__ = [
     "AllScores",
     "ConfusionMetric",
     "FrequencyWeightedIoU",
+    "IOU_THRESHOLDS",
     "MeanAccuracy",
     "MeanIoU",
     "PixelAccuracy",
     "adapted_rand_f_score",
+    "average_precision",
     "boundary_counts",
     "boundary_f1",
     "boundary_scores",
     "class_ids",
     "confusion_matrix",
+    "counts_precision",
+    "detection_counts",
     "detections",
     "instance_ious",
+    "isbi_information_score",
+    "isbi_rand_score",
+    "isbi_scores",
     "scores",
+    "seg_score",
+    "seg_values",
+    "thin_borders",
     "trimap",
     "trimap_confusion_matrix",
 ]
