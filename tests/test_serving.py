@@ -1,0 +1,329 @@
+"""An export behind gRPC and REST, and the client that asks.
+
+The server is a stand-in (model_server.py); with tensorflow_model_server on PATH, that one as well.
+"""
+
+import contextlib
+import itertools
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+import types
+import urllib.request
+from pathlib import Path
+
+import cv2
+import grpc
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+from tensorflow import keras
+
+from kerasseg.client import Client, RefusedError, ServerError, UnavailableError, _messages
+from kerasseg.export import saved_model
+from kerasseg.inference import Segmenter
+
+pytest.importorskip("tensorflow_serving.apis", reason="needs tensorflow-serving-api")
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+STAND_IN = Path(__file__).with_name("model_server.py")
+BINARY = "tensorflow_model_server"
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def answers(ports, name):
+    with (
+        contextlib.suppress(OSError),
+        urllib.request.urlopen(f"http://127.0.0.1:{ports.rest}/v1/models/{name}") as reply,
+    ):
+        return "AVAILABLE" in reply.read().decode()
+    return False
+
+
+class Running:
+    """A server process on two ports of its own, which it keeps when it is started again."""
+
+    def __init__(self, kind, directories, *options):
+        self.grpc, self.rest = free_port(), free_port()
+        names = list(directories)
+        if kind == "stand-in":
+            models = [f"{name}={directory}" for name, directory in directories.items()]
+            self._command = [sys.executable, str(STAND_IN), *models, *options]
+            self._command += [f"--grpc-port={self.grpc}", f"--rest-port={self.rest}"]
+        else:
+            config = next(iter(directories.values())).parent / "models.config"
+            entry = 'config {{ name: "{}" base_path: "{}" model_platform: "tensorflow" }}'
+            entries = (entry.format(*pair) for pair in directories.items())
+            config.write_text("model_config_list { " + " ".join(entries) + " }")
+            self._command = [
+                BINARY,
+                f"--port={self.grpc}",
+                f"--rest_api_port={self.rest}",
+                f"--model_config_file={config}",
+            ]
+        self._names, self._process = names, None
+        self.start()
+
+    def start(self):
+        self._process = subprocess.Popen(
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        for _ in range(1200):
+            if all(answers(self, name) for name in self._names):
+                return
+            if self._process.poll() is not None:
+                raise RuntimeError(f"the server ended with {self._process.returncode}")
+            time.sleep(0.1)
+        raise RuntimeError("the server does not come up within two minutes")
+
+    def kill(self):
+        self._process.kill()
+        self._process.communicate()
+
+    def resident_bytes(self):
+        pages = Path(f"/proc/{self._process.pid}/statm").read_text().split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+    def address(self, protocol):
+        return f"127.0.0.1:{self.grpc if protocol == 'grpc' else self.rest}"
+
+
+def network(channels, num_classes):
+    image = keras.Input((None, None, channels))
+    return keras.Model(image, keras.layers.Conv2D(num_classes, 5, padding="same")(image))
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """Models by name, with the folders of their exports; two versions of "colour"."""
+    keras.utils.set_random_seed(1)
+    folder = tmp_path_factory.mktemp("served")
+    old, colour, spectral = network(3, 4), network(3, 4), network(5, 3)
+    for model, name in ((old, "colour"), (colour, "colour"), (spectral, "spectral")):
+        saved_model(model, folder / name)
+    directories = {name: folder / name for name in ("colour", "spectral")}
+    return types.SimpleNamespace(old=old, colour=colour, spectral=spectral, directories=directories)
+
+
+@pytest.fixture(scope="module", params=["stand-in", BINARY])
+def server(request, served):
+    if request.param == BINARY and shutil.which(BINARY) is None:
+        pytest.skip(f"{BINARY} is not on PATH")
+    running = Running(request.param, served.directories)
+    yield running
+    running.kill()
+
+
+def random_image(*shape, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+
+
+def mixed_images(count):
+    sizes = itertools.cycle([(8, 9), (64, 33), (1, 1), (7, 120), (40, 40)])
+    return [random_image(*next(sizes), 3, seed=i) for i in range(count)]
+
+
+@pytest.mark.parametrize("protocol", ["rest", "grpc"])
+def test_masks_are_the_models(protocol, server, served):
+    images = mixed_images(7)
+    with Client(server.address(protocol), "colour", protocol=protocol, batch_size=3) as client:
+        masks = client.segment(images)
+    assert len(masks) == len(images)
+    for image, mask in zip(images, masks, strict=True):
+        np.testing.assert_array_equal(mask, Segmenter(served.colour).segment(image))
+    (mask,) = Client(server.address(protocol), "colour", protocol=protocol, version=1).segment(images[1:2])
+    np.testing.assert_array_equal(mask, Segmenter(served.old).segment(images[1]))
+    assert (mask != masks[1]).any()
+
+
+def test_real_images_of_five_sizes_one_to_four_at_a_time(real_data, server, served):
+    folder = real_data / "voc" / "VOCdevkit" / "VOC2012" / "JPEGImages"
+    by_size = {cv2.imread(str(path)).shape: path for path in sorted(folder.glob("*.jpg"))}
+    files = list(by_size.values())[:5]
+    assert len(files) == 5
+    expected = [Segmenter(served.colour).segment(path) for path in files]
+    for protocol, batch_size in (("rest", 1), ("grpc", 2), ("rest", 3), ("grpc", 4)):
+        with Client(server.address(protocol), "colour", protocol=protocol, batch_size=batch_size) as client:
+            for mask, wanted in zip(client.segment(files), expected, strict=True):
+                assert (mask != wanted).mean() < 1e-4  # JPEGs are decoded by another build of the same library.
+
+
+def test_the_original_clients_request_is_answered_with_its_map(server, served):
+    image = random_image(31, 50, 3).astype(np.float32)
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name, request.model_spec.signature_name = "colour", "predict_images"
+    request.inputs["images"].CopyFrom(tf.make_tensor_proto(image, shape=[1, *image.shape]))
+    request.inputs["height"].CopyFrom(tf.make_tensor_proto(31, shape=[1]))
+    request.inputs["width"].CopyFrom(tf.make_tensor_proto(50, shape=[1]))
+    with grpc.insecure_channel(server.address("grpc")) as channel:
+        response = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request, 30.0)
+    found = tf.make_ndarray(response.outputs["segmentation_map"])
+    assert found.dtype == np.int64
+    assert response.model_spec.version.value == 2
+    np.testing.assert_array_equal(found[0], Segmenter(served.colour).segment(image.astype(np.uint8)))
+
+
+def test_images_of_five_channels_go_as_arrays(server, served):
+    image = random_image(20, 30, 5)
+    expected = Segmenter(served.spectral).segment(image)
+    with Client(server.address("grpc"), "spectral", protocol="grpc") as client:
+        np.testing.assert_array_equal(client.segment([image])[0], expected)
+    with Client(server.address("grpc"), "spectral", protocol="grpc", tile_size=12, overlap=6) as client:
+        np.testing.assert_array_equal(client.segment([image])[0], expected)
+    with pytest.raises(ServerError, match="has no signature 'predict_bytes'"):
+        Client(server.address("grpc"), "spectral", protocol="grpc").segment([image[..., :3]])
+
+
+@pytest.mark.parametrize("protocol", ["rest", "grpc"])
+def test_large_images_go_in_tiles(protocol, server, served, tmp_path):
+    """The network sees two pixels around each; tiles that share eight know four beyond each cut."""
+    image = random_image(70, 101, 3)
+    expected = Segmenter(served.colour).segment(image)
+    Image.fromarray(image).save(tmp_path / "image.png")
+    with Client(server.address(protocol), "colour", protocol=protocol, tile_size=32, overlap=8) as client:
+        for mask in client.segment([image, tmp_path / "image.png", (tmp_path / "image.png").read_bytes()]):
+            np.testing.assert_array_equal(mask, expected)
+        np.testing.assert_array_equal(client.segment([image[:32, :32]])[0].shape, (32, 32))
+
+
+@pytest.mark.parametrize("protocol", ["rest", "grpc"])
+def test_a_broken_image_costs_itself_only(protocol, server, served, tmp_path):
+    good = mixed_images(4)
+    truncated = tmp_path / "truncated.jpg"
+    Image.fromarray(random_image(50, 60, 3)).save(truncated)
+    truncated.write_bytes(truncated.read_bytes()[:400])
+    images = [good[0], b"no image", good[1], tmp_path / "none.png", good[2], truncated, good[3]]
+    with Client(server.address(protocol), "colour", protocol=protocol, batch_size=7) as client:
+        results = list(client.segment_each(images))
+        for number, image in zip((0, 2, 4, 6), good, strict=True):
+            np.testing.assert_array_equal(results[number], Segmenter(served.colour).segment(image))
+        assert isinstance(results[1], RefusedError)
+        assert "none.png: cannot be read" in str(results[3])
+        assert isinstance(results[5], RefusedError)
+        with pytest.raises(RefusedError):
+            client.segment(images)
+
+
+@pytest.mark.parametrize("protocol", ["rest", "grpc"])
+def test_two_hundred_concurrent_requests_are_neither_lost_nor_mixed_up(protocol, server, served):
+    images = mixed_images(200)
+    expected = [Segmenter(served.colour).segment(image) for image in images]
+    with Client(server.address(protocol), "colour", protocol=protocol, batch_size=1, concurrency=16) as client:
+        client.segment(images[:50])
+        before = server.resident_bytes()
+        for mask, wanted in zip(client.segment(images), expected, strict=True):
+            np.testing.assert_array_equal(mask, wanted)
+    assert server.resident_bytes() - before < 100 * 2**20
+
+
+@pytest.mark.slow
+def test_a_server_restarted_in_the_middle_is_survived(served):
+    running = Running("stand-in", {"colour": served.directories["colour"]})
+    images = mixed_images(60)
+    try:
+        for protocol in ("rest", "grpc"):
+            client = Client(running.address(protocol), "colour", protocol=protocol, batch_size=2, patience_s=120)
+            masks = []
+            for mask in client.segment_each(images):
+                masks.append(mask)
+                if len(masks) == 20:
+                    running.kill()
+                    threading.Thread(target=running.start).start()
+            for image, mask in zip(images, masks, strict=True):
+                np.testing.assert_array_equal(mask, Segmenter(served.colour).segment(image))
+    finally:
+        running.kill()
+
+
+def test_what_is_wrong_is_said_over_grpc(server):
+    address, image = server.address("grpc"), random_image(9, 9, 3)
+
+    def ask(**options):
+        return Client(options.pop("address", address), options.pop("model", "colour"), protocol="grpc", **options)
+
+    with pytest.raises(ServerError, match=r"does not serve a model 'other' in that version \(Servable not found"):
+        ask(model="other").segment([image])
+    with pytest.raises(ServerError, match="does not serve a model 'colour' in that version"):
+        ask(version=9).segment([image])
+    with pytest.raises(UnavailableError, match=r"no connection to .*is this its gRPC port \(8500 by default"):
+        ask(address=f"127.0.0.1:{free_port()}", patience_s=0).segment([image])
+    with pytest.raises(ServerError, match=r"no answer within 0\.01 s; give it more time"):
+        ask(timeout_s=0.01).segment([random_image(2000, 2000, 3)])
+    with pytest.raises(ValueError, match="sent as uint8, got uint16"):
+        ask().segment([np.zeros((3, 3, 2), np.uint16)])
+
+
+def test_a_message_beyond_the_servers_limit_goes_in_tiles(served):
+    running = Running("stand-in", {"colour": served.directories["colour"]}, "--max-message-bytes=20000")
+    image = random_image(100, 100, 3)
+    try:
+        with pytest.raises(
+            RefusedError, match=r"the image is too large for the server .*send it in tiles \(tile_size\)"
+        ):
+            Client(running.address("grpc"), "colour", protocol="grpc").segment([image])
+        client = Client(running.address("grpc"), "colour", protocol="grpc", tile_size=50, overlap=8)
+        np.testing.assert_array_equal(client.segment([image])[0], Segmenter(served.colour).segment(image))
+    finally:
+        running.kill()
+
+
+def test_messages_are_those_of_the_official_stubs():
+    ours = _messages.PredictRequest()
+    ours.model_spec.name, ours.model_spec.signature_name, ours.model_spec.version.value = "m", "s", 3
+    tensor = ours.inputs.add(key="x").value
+    tensor.dtype, tensor.content = _messages.UINT8, bytes(range(6))
+    for side in (1, 2, 3):
+        tensor.shape.dim.add(size=side)
+    text = ours.inputs.add(key="y").value
+    text.dtype = _messages.STRING
+    text.string_val.extend([b"a", b"\0b"])
+    text.shape.dim.add(size=2)
+    theirs = predict_pb2.PredictRequest.FromString(ours.SerializeToString())
+    assert (theirs.model_spec.name, theirs.model_spec.signature_name, theirs.model_spec.version.value) == ("m", "s", 3)
+    np.testing.assert_array_equal(tf.make_ndarray(theirs.inputs["x"]), np.arange(6, dtype=np.uint8).reshape(1, 2, 3))
+    assert tf.make_ndarray(theirs.inputs["y"]).tolist() == [b"a", b"\0b"]
+
+    spec = _messages.PredictRequest()
+    spec.model_spec.version_label = "stable"
+    assert predict_pb2.PredictRequest.FromString(spec.SerializeToString()).model_spec.version_label == "stable"
+
+    response = predict_pb2.PredictResponse()
+    response.outputs["masks"].CopyFrom(tf.make_tensor_proto([b"one", b"two"]))
+    response.outputs["map"].CopyFrom(tf.make_tensor_proto(np.arange(4, dtype=np.uint8)))
+    found = {n.key: n.value for n in _messages.PredictResponse.FromString(response.SerializeToString()).outputs}
+    assert list(found["masks"].string_val) == [b"one", b"two"]
+    assert found["map"].content == bytes(range(4))
+
+
+def test_arguments_are_checked():
+    for options, text in (
+        ({"protocol": "http2"}, "protocol must be one of rest, grpc"),
+        ({"concurrency": 0}, "must be positive"),
+        ({"patience_s": -1}, "must not be negative"),
+        ({"tile_size": 64}, r"overlap must lie in 0 to 63 for tiles of 64 pixels, got 128"),
+        ({"version": 1, "label": "stable"}, "a version or a label, got both"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            Client("localhost:8501", "x", **options)
+    with pytest.raises(ValueError, match='over gRPC only: protocol="grpc"'):
+        Client("localhost:8501", "x").segment([np.zeros((3, 3, 2), np.uint8)])
+
+
+def test_the_client_needs_neither_tensorflow_nor_keras():
+    code = (
+        "import sys; sys.modules.update(tensorflow=None, keras=None, tf_keras=None)\n"
+        "from kerasseg.client import Client\n"
+        "Client('localhost:8500', 'x', protocol='grpc').close(); print('fine')"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=STAND_IN.parents[1])
+    assert result.stdout.strip() == "fine", result.stderr
