@@ -123,7 +123,7 @@ def test_masks_are_the_models(address, model, servable, tmp_path):
     expected.append(Segmenter(model).segment(arrays[2][..., 0]))
     servable.requests.clear()
     masks = Client(address, model="tiny", batch_size=3).segment(images)
-    assert [len(request["instances"]) for request in servable.requests] == [3, 3, 3, 2]
+    assert sorted(len(request["instances"]) for request in servable.requests) == [2, 3, 3, 3]
     assert len(masks) == len(expected)
     for mask, wanted in zip(masks, expected, strict=True):
         assert mask.dtype == np.uint8
@@ -146,7 +146,7 @@ def test_a_model_without_our_signature():
 
 
 def test_a_refused_image(address):
-    with pytest.raises(ServerError, match=r"model 'tiny' at 127.0.0.1:\d+ answers 400: .*Unknown image file format"):
+    with pytest.raises(ServerError, match=r"model 'tiny' at 127.0.0.1:\d+ answers 400: .*expected a JPEG or PNG file"):
         Client(address, model="tiny").segment([b"no image"])
 
 

@@ -1,7 +1,14 @@
 """Export: the signatures are those that clients know, and their answers are the Keras model's."""
 
+import contextlib
+import hashlib
 import io
 import json
+import resource
+import struct
+import subprocess
+import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -9,6 +16,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 from tensorflow import keras
+from tensorflow.python.framework import op_def_registry
+from tensorflow.python.saved_model import loader_impl
 
 import kerasseg.weights
 from kerasseg.export import ExportError, _saved_model, saved_model, verify
@@ -109,9 +118,105 @@ def test_files_of_several_sizes_and_kinds_in_one_batch(exported, valid_unet):
     np.testing.assert_array_equal(np.array(masks[-1]), expected)
 
 
-def test_a_broken_file_is_an_error(exported):
-    with pytest.raises(tf.errors.InvalidArgumentError):
-        ask(exported, "predict_bytes", image_bytes=[b"no image"])
+def test_broken_and_hostile_files_are_errors(exported):
+    """The bombs state sizes that would take 13 GB each; nothing of that is allocated before the header is refused."""
+    good = cv2.imencode(".jpg", random_image(40, 50, 3))[1].tobytes()
+    start = good.index(b"\xff\xc0") + 5  # of height and width in the frame header
+    bomb = good[:start] + struct.pack(">HH", 65500, 65500) + good[start + 4 :]
+    empty = good[:start] + struct.pack(">HH", 0, 50) + good[start + 4 :]
+    wide = good[:start] + struct.pack(">HH", 40, 65500) + good[start + 4 :]
+    small = png(random_image(8, 8, 3))
+    cases = [
+        (b"", "expected a JPEG or PNG file"),
+        (b"no image", "expected a JPEG or PNG file"),
+        (b"GIF89a" + bytes(50), "expected a JPEG or PNG file"),
+        (cv2.imencode(".bmp", random_image(4, 4, 3))[1].tobytes(), "expected a JPEG or PNG file"),
+        (bomb, r"an image must have 1 to 16777216 pixels, got height and width\] \[65500 65500"),
+        (small[:16] + struct.pack(">II", 65500, 65500) + small[24:], r"an image must have 1 to 16777216 pixels"),
+        (small[:16] + struct.pack(">II", 2**31 - 1, 2**31 - 1) + small[24:], r"an image must have 1 to 16777216"),
+        (small[:16] + struct.pack(">ii", -5, -5) + small[24:], None),
+        (small[:16] + struct.pack(">II", 0, 8) + small[24:], r"an image must have 1 to"),
+        (empty, None),
+        (good[:200], None),
+        (small[:20], "must have 1 to"),
+        (small[:60], None),
+    ]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        loaded = tf.compat.v1.saved_model.load(session, ["serve"], str(exported)).signature_def["predict_bytes"]
+        output, input_ = loaded.outputs["mask_bytes"].name, loaded.inputs["image_bytes"].name
+        for data, text in cases:
+            with pytest.raises(tf.errors.InvalidArgumentError, match=text):
+                session.run(output, {input_: [data]})
+        # Below the limit, a frame that holds less than it says is filled up by the decoder or refused, as it likes.
+        with contextlib.suppress(tf.errors.InvalidArgumentError):
+            session.run(output, {input_: [wide]})
+        # Other channels than the model's are no fault: CMYK, alpha, grey.
+        cmyk = io.BytesIO()
+        Image.fromarray(random_image(9, 7, 4), "CMYK").save(cmyk, "jpeg")
+        assert len(session.run(output, {input_: [good, cmyk.getvalue(), png(random_image(5, 6))]})) == 3
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**19  # KiB
+
+
+def test_arrays_beyond_the_limit_are_refused(tmp_path):
+    version = saved_model(tiny(), tmp_path / "model", max_pixels=2**14)
+    assert json.loads((tmp_path / "model" / "kerasseg.json").read_text())["max_pixels"] == 2**14
+    ask(version, "serving_default", images=random_image(2, 128, 128, 3))
+    for shape in ((1, 128, 129, 3), (1, 0, 5, 3)):
+        for signature, more in (("serving_default", {}), ("predict_images", {"height": 1, "width": 1})):
+            with pytest.raises(tf.errors.InvalidArgumentError, match="an image must have 1 to 16384 pixels"):
+                ask(version, signature, images=np.zeros(shape, np.uint8), **more)
+    with pytest.raises(ValueError, match="max_pixels must be at least 16384, got 0"):
+        saved_model(tiny(), tmp_path / "other", max_pixels=0)
+
+
+def test_a_warm_up_is_replayed_and_checksums_hold(exported):
+    """Read with the official stubs, and run as a server would run it."""
+    prediction_log_pb2 = pytest.importorskip("tensorflow_serving.apis.prediction_log_pb2")
+    records = tf.data.TFRecordDataset(str(exported / "assets.extra" / "tf_serving_warmup_requests"))
+    requests = [prediction_log_pb2.PredictionLog.FromString(r.numpy()).predict_log.request for r in records]
+    assert [request.model_spec.signature_name for request in requests] == ["serving_default", "predict_bytes"]
+    for request in requests:
+        inputs = {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
+        (answer,) = ask(exported, request.model_spec.signature_name, **inputs).values()
+        assert len(answer) == 1
+    description = json.loads((exported / "assets.extra" / "kerasseg.json").read_text())
+    assert {"saved_model.pb", "assets.extra/tf_serving_warmup_requests"} <= set(description["files"])
+    for name, checksum in description["files"].items():
+        assert hashlib.sha256((exported / name).read_bytes()).hexdigest() == checksum
+
+
+def test_operations_are_those_of_tensorflow_itself(exported):
+    """TensorFlow Serving registers TensorFlow's operations and no others: none of add-ons, none of Python."""
+    graph = loader_impl.parse_saved_model(str(exported)).meta_graphs[0].graph_def
+    used = {node.op for node in graph.node} | {node.op for f in graph.library.function for node in f.node_def}
+    used -= {function.signature.name for function in graph.library.function}
+    assert {"Conv2D", "DecodePng", "DecodeJpeg", "EncodePng"} <= used
+    assert not [name for name in used if op_def_registry.get(name) is None]
+    assert not [name for name in used if "PyFunc" in name]
+
+
+def test_the_command_line_shows_the_documented_signatures(exported):
+    program = Path(sys.executable).with_name("saved_model_cli")
+    shown = subprocess.run([program, "show", "--all", "--dir", exported], capture_output=True, text=True)
+    assert shown.returncode == 0, shown.stderr
+    text = " ".join(shown.stdout.split())
+    for part in (
+        "signature_def['predict_bytes']",
+        "inputs['image_bytes'] tensor_info: dtype: DT_STRING shape: (-1)",
+        "outputs['mask_bytes'] tensor_info: dtype: DT_STRING shape: (-1)",
+        "inputs['images'] tensor_info: dtype: DT_UINT8 shape: (-1, -1, -1, 3)",
+        "outputs['segmentation_map'] tensor_info: dtype: DT_UINT8 shape: (-1, -1, -1)",
+        "inputs['images'] tensor_info: dtype: DT_FLOAT shape: (1, -1, -1, 3)",
+        "outputs['segmentation_map'] tensor_info: dtype: DT_INT64 shape: (1, -1, -1)",
+    ):
+        assert part in text, part
+
+
+def test_the_export_is_compared_on_given_images(valid_unet, exported):
+    verify(valid_unet, exported, [random_image(30, 41, 3)])
+    with pytest.raises(ValueError, match=r"expected images uint8 \[H, W, 3\], got float64 \(4, 4, 3\)"):
+        verify(valid_unet, exported, [np.zeros((4, 4, 3))])
 
 
 def test_the_original_checkpoint_gives_the_original_servables_map(oracle, tmp_path):
@@ -171,7 +276,7 @@ def test_an_export_that_answers_otherwise_is_removed(tmp_path, monkeypatch):
     verify(model, version)
     with pytest.raises(ExportError, match=r"predict_images: \d+ of \d+ pixels differ from the Keras model"):
         verify(other, version)
-    monkeypatch.setattr(_saved_model, "verify", lambda _, directory: verify(other, directory))
+    monkeypatch.setattr(_saved_model, "verify", lambda _, directory, images: verify(other, directory, images))
     with pytest.raises(ExportError):
         saved_model(model, tmp_path / "model")
     assert sorted(p.name for p in (tmp_path / "model").iterdir()) == ["1", "kerasseg.json"]

@@ -16,6 +16,7 @@ ALLOWED = {
     "_opencv": set(),
     "spec": set(),
     "_cluster": {"spec"},
+    "_predict_messages": set(),
     "layers": {"spec"},
     "losses": {"spec"},
     "metrics": {"spec"},
@@ -29,12 +30,12 @@ ALLOWED = {
     "training": {"spec", "layers", "losses", "metrics", "postprocess", "_version", "_cluster"},
     "inspection": set(),
     "inference": {"spec", "_opencv", "layers", "metrics", "postprocess"},
-    "export": {"spec", "layers", "_version"},
-    "client": {"spec", "_opencv"},
+    "export": {"spec", "layers", "_version", "_predict_messages"},
+    "client": {"spec", "_opencv", "_predict_messages"},
     "recipes": {"spec", "layers", "losses", "metrics", "postprocess", "records", "augment", "backbones", "pipeline",
                 "models", "weights", "training", "inference", "export", "_cluster"},
 }  # fmt: skip
-NO_TENSORFLOW = ("spec", "client", "_cluster")
+NO_TENSORFLOW = ("spec", "client", "_cluster", "_predict_messages")
 
 
 def modules():

@@ -24,12 +24,15 @@ import tensorflow as tf
 from PIL import Image
 from tensorflow import keras
 
-from kerasseg.client import Client, RefusedError, ServerError, UnavailableError, _messages
+from kerasseg import _predict_messages as messages
+from kerasseg.client import Client, RefusedError, ServerError, UnavailableError
 from kerasseg.export import saved_model
 from kerasseg.inference import Segmenter
 
 pytest.importorskip("tensorflow_serving.apis", reason="needs tensorflow-serving-api")
+from google.protobuf import text_format
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+from tensorflow_serving.config import model_server_config_pb2
 
 STAND_IN = Path(__file__).with_name("model_server.py")
 BINARY = "tensorflow_model_server"
@@ -277,15 +280,23 @@ def test_a_message_beyond_the_servers_limit_goes_in_tiles(served):
         running.kill()
 
 
+def test_the_servers_configuration_is_read_by_the_official_classes():
+    text = (STAND_IN.parents[1] / "deploy" / "models.config").read_text()
+    (model,) = text_format.Parse(text, model_server_config_pb2.ModelServerConfig()).model_config_list.config
+    assert (model.name, model.base_path) == ("unet", "/models/unet")
+    assert model.model_version_policy.latest.num_versions == 2
+    assert dict(model.version_labels) == {"stable": 1, "canary": 2}
+
+
 def test_messages_are_those_of_the_official_stubs():
-    ours = _messages.PredictRequest()
+    ours = messages.PredictRequest()
     ours.model_spec.name, ours.model_spec.signature_name, ours.model_spec.version.value = "m", "s", 3
     tensor = ours.inputs.add(key="x").value
-    tensor.dtype, tensor.content = _messages.UINT8, bytes(range(6))
+    tensor.dtype, tensor.content = messages.UINT8, bytes(range(6))
     for side in (1, 2, 3):
         tensor.shape.dim.add(size=side)
     text = ours.inputs.add(key="y").value
-    text.dtype = _messages.STRING
+    text.dtype = messages.STRING
     text.string_val.extend([b"a", b"\0b"])
     text.shape.dim.add(size=2)
     theirs = predict_pb2.PredictRequest.FromString(ours.SerializeToString())
@@ -293,14 +304,14 @@ def test_messages_are_those_of_the_official_stubs():
     np.testing.assert_array_equal(tf.make_ndarray(theirs.inputs["x"]), np.arange(6, dtype=np.uint8).reshape(1, 2, 3))
     assert tf.make_ndarray(theirs.inputs["y"]).tolist() == [b"a", b"\0b"]
 
-    spec = _messages.PredictRequest()
+    spec = messages.PredictRequest()
     spec.model_spec.version_label = "stable"
     assert predict_pb2.PredictRequest.FromString(spec.SerializeToString()).model_spec.version_label == "stable"
 
     response = predict_pb2.PredictResponse()
     response.outputs["masks"].CopyFrom(tf.make_tensor_proto([b"one", b"two"]))
     response.outputs["map"].CopyFrom(tf.make_tensor_proto(np.arange(4, dtype=np.uint8)))
-    found = {n.key: n.value for n in _messages.PredictResponse.FromString(response.SerializeToString()).outputs}
+    found = {n.key: n.value for n in messages.PredictResponse.FromString(response.SerializeToString()).outputs}
     assert list(found["masks"].string_val) == [b"one", b"two"]
     assert found["map"].content == bytes(range(4))
 

@@ -5,7 +5,8 @@
 
 Writes OUTPUT/<version>/ (a SavedModel with the signatures predict_images, serving_default and predict_bytes) and
 OUTPUT/kerasseg.json (classes, colours, versions, training run). Versions count up and are never overwritten. What was
-written is loaded again without Keras and compared with the model on random images; if it differs, nothing is left.
+written is loaded again without Keras and compared with the model on random images or on yours; if it differs, nothing
+is left.
 """
 
 from pathlib import Path
@@ -17,7 +18,18 @@ def main(arguments=None):
     parser = _cli.parser(__doc__)
     parser.add_argument("--model", type=Path, required=True, help="trained model, such as runs/NAME/best.keras")
     parser.add_argument("--output", type=Path, required=True, help="the servable's folder, such as exported/NAME")
+    parser.add_argument(
+        "--images", type=Path, nargs="+", help="images to compare the export with the model on (default: random ones)"
+    )
+    parser.add_argument(
+        "--max-pixels",
+        type=int,
+        default=4096 * 4096,
+        help="the served model refuses larger images (default: 4096 x 4096)",
+    )
     options = parser.parse_args(arguments)
+    if options.max_pixels < 2**14:
+        parser.error("--max-pixels must be at least 16384")
 
     import _pictures
 
@@ -30,6 +42,7 @@ def main(arguments=None):
     run = _pictures.run_of(options.model)
     training = {key: run[key] for key in ("options", "scores", "versions") if key in run}
     trained_on = _pictures.dataset_of(options.model)
+    images = [_compared(path, model) for path in options.images] if options.images else None
     try:
         version = saved_model(
             model,
@@ -38,6 +51,8 @@ def main(arguments=None):
             palette=classes.colours,
             value_range=trained_on and trained_on.value_range,
             training=training,
+            max_pixels=options.max_pixels,
+            images=images,
         )
     except ExportError as error:
         raise _cli.DataError(
@@ -46,6 +61,21 @@ def main(arguments=None):
     size = sum(path.stat().st_size for path in version.rglob("*") if path.is_file())
     print(f"{version}: {size / 1e6:.1f} MB, answers as {options.model} does")
     print(f"  serve it: see deploy/README.md; look at it: saved_model_cli show --all --dir {version}")
+
+
+def _compared(path, model):
+    """Returns an image as the served model's uint8 signature takes it."""
+    import numpy as np
+
+    from kerasseg.inference import prepared, read_image
+
+    pixels = read_image(path)
+    if pixels.dtype != np.uint8:
+        raise _cli.DataError(f"{path}: expected an image of 8 bits to compare on, got {pixels.dtype}")
+    try:
+        return prepared(pixels, model.input_shape[-1]).astype(np.uint8)
+    except ValueError as error:
+        raise _cli.DataError(f"{path}: {error}") from error
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
 import grpc
 import numpy as np
 
+from kerasseg._predict_messages import STRING, UINT8, PredictRequest, PredictResponse
 from kerasseg.client._errors import RefusedError, ServerError, UnavailableError
-from kerasseg.client._messages import STRING, UINT8, PredictRequest, PredictResponse
 from kerasseg.client._server import Server
 
 _METHOD = "/tensorflow.serving.PredictionService/Predict"

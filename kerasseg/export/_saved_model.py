@@ -1,6 +1,7 @@
 """Writing a version of a model, whole or not at all."""
 
 import datetime
+import hashlib
 import json
 import os
 import shutil
@@ -12,12 +13,14 @@ import numpy as np
 from tensorflow import keras
 
 from kerasseg._version import versions
-from kerasseg.export._signatures import Signatures
+from kerasseg.export._signatures import DECODABLE_CHANNELS, MAX_PIXELS, Signatures
 from kerasseg.export._verify import verify
-from kerasseg.layers import num_classes_of
+from kerasseg.export._warmup import write_warmup
+from kerasseg.layers import num_classes_of, size_rules
 from kerasseg.spec import DataError
 
 DESCRIPTION_FILE = "kerasseg.json"
+_WARMUP_SIDE = 64
 
 
 def saved_model(
@@ -28,6 +31,8 @@ def saved_model(
     palette: np.ndarray | None = None,
     value_range: tuple[float, float] | None = None,
     training: dict | None = None,
+    max_pixels: int = MAX_PIXELS,
+    images: Sequence[np.ndarray] | None = None,
 ) -> Path:
     """Exports a model as the next version of a servable: `directory/<version>/`, beside it `directory/kerasseg.json`.
 
@@ -42,12 +47,18 @@ def saved_model(
         value_range: The values of 16-bit files that become 0 and 255 (`DatasetSpec.value_range` of the data that the
             model was trained on); None: 0 and 65535.
         training: What else is known of the model (data set, options, scores); plain values, for `kerasseg.json`.
+        max_pixels: Images of more pixels are refused by the served model, files of them before they are decoded, so
+            that a request of some bytes cannot take all memory. A forward pass takes from 100 bytes a pixel (U-Net with
+            few filters) to several thousand.
+        images: Images uint8 [H, W, C] to compare the export with the model on, of sizes up to the model's largest;
+            default: random ones.
 
     Returns:
         The version's folder.
 
     Raises:
-        ValueError: There are not K names or colours, or the model's legal sizes cannot be found out.
+        ValueError: There are not K names or colours, the model's legal sizes cannot be found out, `max_pixels` is
+            below 16384, or an image has other channels than the model.
         DataError: `directory` is a file, or the model has several outputs.
         ExportError: The exported model answers otherwise than the Keras model; nothing is left.
     """
@@ -55,14 +66,19 @@ def saved_model(
     if directory.exists() and not directory.is_dir():
         raise DataError(f"{directory} is a file; expected a folder for the exported versions")
     description = _description(model, class_names, palette, value_range, training)
-    signatures = Signatures(model, value_range)
+    description["max_pixels"] = max_pixels
+    signatures = Signatures(model, value_range, max_pixels)
     directory.mkdir(parents=True, exist_ok=True)
     # In the same folder, so that the last step is a rename. Servers pass over names that are not numbers.
     partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=directory))
     try:
         written = partial / "model"
         signatures.save(str(written))
-        verify(model, written)
+        verify(model, written, images)
+        warmup_size = tuple(rule.legal(_WARMUP_SIDE) - rule.margin for rule in size_rules(model))
+        files = model.input_shape[-1] in DECODABLE_CHANNELS
+        write_warmup(written, model.input_shape[-1], warmup_size, files=files)
+        description["files"] = _checksums(written)
         _write_json(written / "assets.extra" / DESCRIPTION_FILE, description)
         version = _publish(written, directory)
     finally:
@@ -89,6 +105,12 @@ def _description(model, class_names, palette, value_range, training):
         "versions": versions(),
         "training": training or {},
     }
+
+
+def _checksums(directory: Path) -> dict:
+    """Returns {file: SHA-256} of all files in a folder, as `sha256sum` prints them."""
+    files = sorted(path for path in directory.rglob("*") if path.is_file())
+    return {str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def _publish(written: Path, directory: Path) -> Path:

@@ -9,6 +9,13 @@ from kerasseg.spec import to_255
 DECODABLE_CHANNELS = (1, 3, 4)
 """Channels for which image files can be decoded in the graph; other models have no `predict_bytes`."""
 
+MAX_PIXELS = 2**24
+"""Pixels of an image that is not refused, if nothing else is said: 4096 x 4096."""
+
+_LEAST_PIXELS = 128 * 128  # The images that the export is tried on have fewer.
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+
 
 class Signatures:
     """A model with the functions that a server calls; TensorFlow core operations only, no Keras needed to run them.
@@ -20,12 +27,18 @@ class Signatures:
     Args:
         model: Images float32 [B, H, W, C], 0-255 -> logits [B, h, w, K].
         value_range: The values of 16-bit files that become 0 and 255; None: 0 and 65535.
+        max_pixels: Larger images are refused; of files the header is looked at, before anything is decoded.
     Raises:
-        ValueError: The legal sizes of `model` cannot be found out; see `kerasseg.layers.size_rules`.
+        ValueError: The legal sizes of `model` cannot be found out (see `kerasseg.layers.size_rules`), or `max_pixels`
+            is below 16384.
     """
 
-    def __init__(self, model: keras.Model, value_range: tuple[float, float] | None = None):
-        self._model, self._value_range = model, value_range
+    def __init__(
+        self, model: keras.Model, value_range: tuple[float, float] | None = None, max_pixels: int = MAX_PIXELS
+    ):
+        if max_pixels < _LEAST_PIXELS:
+            raise ValueError(f"max_pixels must be at least {_LEAST_PIXELS}, got {max_pixels}")
+        self._model, self._value_range, self._max_pixels = model, value_range, max_pixels
         self._rules = size_rules(model)
         self.channels = model.input_shape[-1]
         # Traced once and called by all signatures: the file holds the network once.
@@ -70,18 +83,43 @@ class Signatures:
         return {"mask_bytes": masks}
 
     def _mask_file(self, data):
-        image = _decoded(data, self.channels, self._value_range)
+        with tf.control_dependencies([self._fits(_size_in_header(data))]):
+            image = _decoded(tf.identity(data), self.channels, self._value_range)
         return tf.io.encode_png(tf.cast(self._class_map(image[None]), tf.uint8)[0, :, :, None])
 
     def segment(self, images: tf.Tensor) -> tf.Tensor:
         """Returns the class map, int64 [B, H, W], of images float32 [B, H, W, C], 0-255."""
         size = tf.shape(images)[1:3]
-        padded = images
+        with tf.control_dependencies([self._fits(tf.cast(size, tf.int64))]):
+            padded = tf.identity(images)
         for axis, rule in enumerate(self._rules, start=1):
             padded = _mirrored(padded, axis, rule)
         logits = self._model(padded, training=False)[:, : size[0], : size[1]]
         classes = tf.argmax(logits, axis=-1, output_type=tf.int64)
         return tf.ensure_shape(classes, images.shape[:3])
+
+    def _fits(self, size):
+        """Returns an operation that fails unless the image of this height and width, int64 [2], may be looked at."""
+        pixels = tf.reduce_prod(size)
+        limit = f"an image must have 1 to {self._max_pixels} pixels, got height and width"
+        return tf.debugging.Assert(tf.logical_and(pixels > 0, pixels <= self._max_pixels), [limit, size])
+
+
+def _size_in_header(data):
+    """Returns height and width, int64 [2], as a JPEG's or PNG's header states them; of anything else, an error."""
+
+    def png():
+        is_png = tf.equal(tf.strings.substr(tf.strings.join([data, b"\0" * 24]), 0, 8), _PNG)
+        told = tf.debugging.Assert(is_png, ["expected a JPEG or PNG file, got another or a truncated one"])
+        with tf.control_dependencies([told]):
+            header = tf.strings.substr(tf.strings.join([data, b"\0" * 24]), 16, 8)
+        width_height = tf.io.decode_raw(header, tf.int32, little_endian=False)
+        return tf.reverse(tf.cast(width_height, tf.int64), [0])
+
+    def jpeg():
+        return tf.cast(tf.image.extract_jpeg_shape(data)[:2], tf.int64)
+
+    return tf.cond(tf.io.is_jpeg(data), jpeg, png)
 
 
 def _decoded(data, channels, value_range):

@@ -1,6 +1,7 @@
 """Asking an exported model and the Keras model the same, and comparing the answers."""
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,9 @@ class ExportError(RuntimeError):
     """The exported model does not answer as the Keras model does."""
 
 
-def verify(model: keras.Model, directory: str | Path, *, sizes=SIZES, seed: int = 0) -> None:
+def verify(
+    model: keras.Model, directory: str | Path, images: Sequence[np.ndarray] | None = None, *, seed: int = 0
+) -> None:
     """Loads a SavedModel in a fresh graph, without Keras, and compares every signature with the model.
 
     A class may differ where the model's logits of both classes are the same but for rounding.
@@ -29,20 +32,20 @@ def verify(model: keras.Model, directory: str | Path, *, sizes=SIZES, seed: int 
     Args:
         model: What was exported.
         directory: The SavedModel.
-        sizes: (height, width) of random images to ask about; cut to what models of one fixed size take.
-        seed: Of the images.
+        images: Images uint8 [H, W, C] to ask about; None: random ones of `SIZES`, cut to what models of one fixed size
+            take.
+        seed: Of random images.
 
     Raises:
+        ValueError: An image is of another type, or has other channels than the model.
         ExportError: An answer differs in value, type or size.
     """
-    rng = np.random.default_rng(seed)
-    limits = [rule.maximum - rule.margin if rule.maximum else None for rule in size_rules(model)]
     channels = model.input_shape[-1]
-    images, logits = [], []
-    for size in sizes:
-        size = [side if limit is None else min(side, limit) for side, limit in zip(size, limits, strict=True)]
-        images.append(rng.integers(0, 256, (*size, channels), np.uint8))
-        logits.append(_reference(model, images[-1].astype(np.float32)))
+    for image in images or []:
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != channels:
+            raise ValueError(f"expected images uint8 [H, W, {channels}], got {image.dtype} {image.shape}")
+    images = list(_random_images(model, seed)) if images is None else images
+    logits = [_reference(model, image.astype(np.float32)) for image in images]
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         loaded = _load(session, directory)
 
@@ -61,6 +64,14 @@ def verify(model: keras.Model, directory: str | Path, *, sizes=SIZES, seed: int 
             for data, expected in zip(files, logits, strict=True):
                 mask = np.array(Image.open(io.BytesIO(data)))
                 _compare("predict_bytes", mask[None], expected, np.uint8)
+
+
+def _random_images(model, seed):
+    rng = np.random.default_rng(seed)
+    limits = [rule.maximum - rule.margin if rule.maximum else None for rule in size_rules(model)]
+    for size in SIZES:
+        size = [side if limit is None else min(side, limit) for side, limit in zip(size, limits, strict=True)]
+        yield rng.integers(0, 256, (*size, model.input_shape[-1]), np.uint8)
 
 
 def _load(session, directory):

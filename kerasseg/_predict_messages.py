@@ -4,7 +4,7 @@ The stubs of `tensorflow-serving-api` import all of TensorFlow, which takes seco
 message is its fields' numbers and types; those are written down here, in a pool of their own, so that both sets of
 messages can be used in one process.
 Source: tensorflow/serving, `apis/predict.proto`, `model.proto`; tensorflow/tensorflow, `core/framework/tensor.proto`,
-    `tensor_shape.proto`, `types.proto`.
+    `tensor_shape.proto`, `types.proto`; `apis/prediction_log.proto`.
 """
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -19,7 +19,7 @@ _TYPES = {
     "bytes": _Field.TYPE_BYTES,
     "string": _Field.TYPE_STRING,
 }
-_PACKAGE = "kerasseg.client"
+_PACKAGE = "kerasseg"
 
 # {message: {field: (number, type, repeated)}}; a type that is none of the above is a message of this table.
 _MESSAGES = {
@@ -43,11 +43,14 @@ _MESSAGES = {
     "NamedTensor": {"key": (1, "string", False), "value": (2, "Tensor", False)},
     "PredictRequest": {"model_spec": (1, "ModelSpec", False), "inputs": (2, "NamedTensor", True)},
     "PredictResponse": {"outputs": (1, "NamedTensor", True), "model_spec": (2, "ModelSpec", False)},
+    # What a server replays before it serves a version.
+    "PredictLog": {"request": (1, "PredictRequest", False)},
+    "PredictionLog": {"predict_log": (6, "PredictLog", False)},
 }
 
 
 def _classes() -> dict:
-    file = descriptor_pb2.FileDescriptorProto(name="kerasseg/client.proto", package=_PACKAGE, syntax="proto3")
+    file = descriptor_pb2.FileDescriptorProto(name="kerasseg/predict.proto", package=_PACKAGE, syntax="proto3")
     for name, fields in _MESSAGES.items():
         message = file.message_type.add(name=name)
         for field, (number, kind, repeated) in fields.items():
@@ -64,3 +67,4 @@ def _classes() -> dict:
 
 _built = _classes()
 PredictRequest, PredictResponse = _built["PredictRequest"], _built["PredictResponse"]
+PredictionLog = _built["PredictionLog"]
