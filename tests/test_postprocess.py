@@ -3,7 +3,19 @@
 import numpy as np
 import pytest
 
-from kerasseg.postprocess import colourise, displayable, legend, montage, objects, overlay, split_by_rims
+from kerasseg.metrics import detections
+from kerasseg.postprocess import (
+    colourise,
+    displayable,
+    error_map,
+    legend,
+    montage,
+    objects,
+    overlay,
+    split_by_distance,
+    split_by_rims,
+)
+from kerasseg.records import read_labels
 from kerasseg.spec import VOC_CLASS_NAMES, voc_palette
 
 PALETTE = np.array([[0, 0, 0], [200, 0, 0], [0, 100, 50]])
@@ -159,3 +171,62 @@ def test_overlays_may_leave_the_outlines_out():
     assert (flat[mask == 1] == (150, 50, 50)).all()
     assert (overlay(image, mask, palette)[mask == 1] == (228, 128, 128)).all()
     np.testing.assert_array_equal(flat[mask == 0], image[mask == 0])
+
+
+def discs(*circles, size=(60, 80)):
+    """Returns int32 [H, W]: the number of the circle (row, column, radius) that a pixel lies in, 0 outside them."""
+    rows, columns = np.indices(size)
+    distances = np.stack([np.hypot(rows - row, columns - column) - radius for row, column, radius in circles])
+    return np.where(distances.min(0) <= 0, distances.argmin(0) + 1, 0).astype(np.int32)
+
+
+def test_touching_discs_are_parted_at_their_waist():
+    truth = discs((20, 20, 12), (20, 41, 12), (45, 60, 8), (52, 8, 5))
+    assert objects(truth > 0).max() == 3
+    found = split_by_distance((truth > 0).astype(np.uint8))
+    assert found.dtype == np.int32
+    np.testing.assert_array_equal(found > 0, truth > 0)
+    assert detections(truth, found, 0.95) == (4, 0, 0)
+    # At the picture's edge, too; and what is below min_size is no object.
+    cut = split_by_distance(truth[20:] > 0)
+    assert detections(truth[20:], cut, 0.9) == (4, 0, 0)
+    assert split_by_distance(2 * (truth > 0), object_class=2, min_size=100).max() == 3
+    assert not split_by_distance(np.zeros((5, 7), np.uint8)).any()
+    whole = split_by_distance(np.ones((5, 7), np.uint8))
+    assert whole.min() == whole.max() == 1
+    with pytest.raises(ValueError, match=r"expected a mask \[H, W\], received the shape \(2, 5, 7\)"):
+        split_by_distance(np.ones((2, 5, 7)))
+
+
+def test_parting_by_distance_finds_more_real_nuclei_than_components(real_data):
+    """From the true class maps: what is left to gain are the nuclei that touch."""
+    counts = np.zeros((2, 3), int)
+    for folder in sorted((real_data / "cells/dsb2018/stage1_train").iterdir())[:12]:
+        masks = [read_labels(path) > 0 for path in sorted((folder / "masks").glob("*.png"))]
+        truth = np.zeros(masks[0].shape, np.int32)
+        for number, mask in enumerate(masks, 1):
+            truth[mask] = number
+        counts += [detections(truth, split(truth > 0)) for split in (objects, split_by_distance)]
+    components, parted = counts[:, 0] / counts.sum(1)
+    assert components + 0.02 < parted < 1
+
+
+def test_errors_are_drawn_by_hand():
+    mask = np.array([[0, 1, 255, 255], [2, 2, 0, 1]])
+    predicted = np.array([[0, 2, 0, 7], [2, 1, 0, 1]])
+    picture = error_map(mask, predicted)
+    right, wrong = picture[0, 0], picture[0, 1]
+    is_right, is_wrong = (picture == right).all(-1), (picture == wrong).all(-1)
+    np.testing.assert_array_equal(is_right, (mask == predicted))
+    np.testing.assert_array_equal(is_wrong, (mask != predicted) & (mask != 255))
+    assert (np.ptp(picture[0, 2:].astype(int), axis=-1) == 0).all()  # grey hatching
+    np.testing.assert_array_equal((error_map(mask, predicted, ignore_label=None) == wrong).all(-1), mask != predicted)
+    # Apart by lightness, over the blackest and the whitest image.
+    for value in (0, 255):
+        over = error_map(mask, predicted, np.full((2, 4), value, np.uint8))
+        lightness = over @ [0.2126, 0.7152, 0.0722]
+        assert lightness[is_right].max() + 60 < lightness[is_wrong].min()
+    with pytest.raises(ValueError, match=r"of one size, received \(2, 4\), \(2, 3\)"):
+        error_map(mask, predicted[:, 1:])
+    with pytest.raises(ValueError, match=r"an image of the mask's size \(2, 4\)"):
+        error_map(mask, predicted, np.zeros((3, 3)))

@@ -2,17 +2,20 @@
 
 from kerasseg.postprocess._confusion import confusion_picture
 from kerasseg.postprocess._drawing import colourise, displayable, overlay
+from kerasseg.postprocess._errors import error_map
 from kerasseg.postprocess._objects import objects
 from kerasseg.postprocess._sheets import legend, montage
-from kerasseg.postprocess._watershed import split_by_rims
+from kerasseg.postprocess._watershed import split_by_distance, split_by_rims
 
 __all__ = [
     "colourise",
     "confusion_picture",
     "displayable",
+    "error_map",
     "legend",
     "montage",
     "objects",
     "overlay",
+    "split_by_distance",
     "split_by_rims",
 ]

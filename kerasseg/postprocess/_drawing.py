@@ -104,7 +104,7 @@ def overlay(
         # Palettes are full of dark colours (VOC: 128, 0, 0), which a line on a dark picture would not show.
         picture[outline] = (colours[outline] + 255) / 2
     ignored = mask == ignore_label
-    picture[ignored] = 0.3 * picture[ignored] + 0.7 * _hatching(mask.shape)[ignored]
+    picture[ignored] = 0.3 * picture[ignored] + 0.7 * hatching(mask.shape)[ignored]
     return np.round(picture).astype(np.uint8)
 
 
@@ -119,7 +119,8 @@ def _outline(mask):
     return outline
 
 
-def _hatching(shape):
+def hatching(shape: tuple[int, int]) -> np.ndarray:
+    """Returns float32 [H, W, 3]: the slanting grey lines that stand for pixels that do not count."""
     rows, columns = np.indices(shape, sparse=True)
     return _HATCH_COLOURS[(rows + columns) % _HATCH_PERIOD // (_HATCH_PERIOD // 2)]
 
