@@ -153,18 +153,19 @@ def _decode_colours(path, colours) -> np.ndarray | None:
     """Returns the class ids of a mask by its colours; None where it has one channel whose colours are not these."""
     rgb, has_channels = _rgb(path, read_bytes(path))
     packed = _pack(rgb)
-    found, inverse, counts = np.unique(packed, return_inverse=True, return_counts=True)
     table = colour_table(colours)
-    unknown = [i for i, colour in enumerate(found) if int(colour) not in table]
-    if unknown and not has_channels:
+    known = np.array(sorted(table), np.uint32)
+    place = np.searchsorted(known[:-1], packed)  # the last where a colour lies above all others
+    unknown = known[place] != packed
+    if not unknown.any():
+        return np.array([table[colour] for colour in known.tolist()], np.uint8)[place]
+    if not has_channels:
         return None
-    if unknown:
-        raise DataError(
-            f"{path} holds {len(unknown)} colours that belong to no class: {_name(found[unknown], counts[unknown])}; "
-            "add them to the list of classes, or give the mask without blended borders"
-        )
-    labels = np.array([table[int(colour)] for colour in found], np.uint8)
-    return labels[inverse.reshape(packed.shape)]
+    found, counts = np.unique(packed[unknown], return_counts=True)
+    raise DataError(
+        f"{path} holds {len(found)} colours that belong to no class: {_name(found, counts)}; "
+        "add them to the list of classes, or give the mask without blended borders"
+    )
 
 
 def _rgb(path, data: bytes) -> tuple[np.ndarray, bool]:
@@ -228,7 +229,7 @@ def _in_colours(path, array: np.ndarray) -> DataError:
             )
         return DataError(
             f"{path} is coded in colours: {_name(found[largest], counts[largest])}; {expected}. Decode it by "
-            "colours: convert_pairs.py with a colour for each class in the list (name R G B), or with --voc-colours"
+            "colours: convert_pairs.py and evaluate.py take a colour for each class (name R G B), or --voc-colours"
         )
     return DataError(f"{path} is {array.dtype} {array.shape}; {expected}")
 
