@@ -120,7 +120,11 @@ def test_the_report_holds_what_can_be_counted_by_hand(data, run, tmp_path, capsy
     assert f"{report['mean_iou']:.4f}" in printed
     assert f"{share / 2:.4f}" in printed
     assert "left out of the mean: never" in printed
-    assert sorted(p.name for p in output.iterdir()) == ["confusion_matrix.png", "mine.txt", "overlays", "report.json"]
+    written = ["confusion_matrix.png", "mine.txt", "overlays", "report.html", "report.json"]
+    assert sorted(p.name for p in output.iterdir()) == written
+    assert 0 < report["seg_score"] < 1
+    assert report["mean_average_precision"] <= report["mean_average_precision_50"]
+    assert report["made"]["command"].startswith("python tools/evaluate.py --model ")
     assert len(list((output / "overlays").iterdir())) == 2
     for path in (output / "confusion_matrix.png", *(output / "overlays").iterdir()):
         assert min(picture_size(path)) > 100

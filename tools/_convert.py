@@ -246,6 +246,13 @@ def read_classes(path) -> tuple[tuple[str, ...], tuple[tuple[int, int, int], ...
     return tuple(names), tuple(colours) or None
 
 
+def without_ignored_classes(names, colours, ignored: list[int]):
+    """Returns names and colours without the last classes that are ignored: CamVid's "Unlabelled" is no class."""
+    while len(names) > 1 and len(names) - 1 in ignored:
+        names, colours = names[:-1], colours and colours[:-1]
+    return names, colours
+
+
 def default_palette(num_classes: int) -> tuple[tuple[int, int, int], ...]:
     """Returns the first colours of the VOC colour map."""
     return tuple(tuple(int(v) for v in colour) for colour in voc_palette()[:num_classes])

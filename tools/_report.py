@@ -4,34 +4,59 @@ from collections.abc import Sequence
 
 import numpy as np
 
+MOST_LISTED = 40
 
-def table(scores: dict, baseline: dict, class_names: Sequence[str]) -> str:
-    """Returns the scores as text, those of predicting background everywhere beside them."""
-    width = max(len("frequency-weighted IoU"), *(len(name) for name in class_names))
-    lines = [f"{'':{width}}  {'model':>7}  {'all ' + class_names[0]:>{max(7, len(class_names[0]) + 4)}}"]
+MEASURES = {
+    "mean_iou": "mean IoU",
+    "pixel_accuracy": "pixel accuracy",
+    "mean_accuracy": "mean accuracy",
+    "frequency_weighted_iou": "frequency-weighted IoU",
+}
+BORDERS = {"mean_boundary_f1": "boundary F1"}
+OBJECTS = {
+    "average_precision_50": "objects' AP at IoU .5",
+    "mean_average_precision": "objects' AP, IoU .5 to .95",
+    "seg_score": "SEG",
+    "adapted_rand_f_score": "adapted Rand F",
+    "mean_instance_iou": "mean instance IoU",
+    "mean_image_iou": "IoU of class 1, by image",
+    "isbi_rand_score": "ISBI Rand score",
+    "isbi_information_score": "ISBI information score",
+}
 
-    def line(label, value, other):
-        shown = [f"{v:7.4f}" if v is not None else f"{'-':>7}" for v in (value, other)]
-        return f"{label:{width}}  {shown[0]}  {shown[1]:>{max(7, len(class_names[0]) + 4)}}"
 
-    for name, label in (
-        ("mean_iou", "mean IoU"),
-        ("pixel_accuracy", "pixel accuracy"),
-        ("mean_accuracy", "mean accuracy"),
-        ("frequency_weighted_iou", "frequency-weighted IoU"),
-    ):
-        lines.append(line(label, scores[name], baseline[name]))
-    for name, label in (
-        ("adapted_rand_f_score", "adapted Rand F"),
-        ("mean_instance_iou", "mean instance IoU"),
-        ("average_precision_50", "objects' AP at IoU .5"),
-    ):
-        if name in scores:
-            lines.append(line(label, scores[name], None))
-    lines.append("IoU of")
-    for name in class_names:
-        ious = (scores["per_class_iou"].get(name), baseline["per_class_iou"].get(name))
-        lines.append(line("  " + name, *ious))
+def measures(report: dict) -> dict[str, float | None]:
+    """Returns {label: value} of the scores beside the four usual ones that a report holds."""
+    found = {label: report[name] for name, label in BORDERS.items() if name in report}
+    for width, value in report.get("trimap_mean_iou", {}).items():
+        found[f"mean IoU {width} px from borders"] = value
+    found["mean IoU, by image"] = report["per_image"]["mean_iou"]
+    return found | {label: report[name] for name, label in OBJECTS.items() if name in report}
+
+
+def table(report: dict, baseline: dict, class_names: Sequence[str]) -> str:
+    """Returns the scores as text, those of predicting background everywhere beside them.
+
+    Classes that occur nowhere have no line; of more than `MOST_LISTED` classes only the worst are listed.
+    """
+    others = measures(report)
+    shown = [name for name in class_names if name in report["per_class_iou"]]
+    if len(class_names) > MOST_LISTED:
+        shown = sorted(shown, key=report["per_class_iou"].get)[: MOST_LISTED // 2]
+    width = max(len(label) for label in [*MEASURES.values(), *others, *("  " + name for name in shown)])
+    second = max(7, len(class_names[0]) + 4)
+    lines = [f"{'':{width}}  {'model':>7}  {'all ' + class_names[0]:>{second}}"]
+
+    def line(label, value, other=None):
+        texts = [f"{v:7.4f}" if v is not None else f"{'-':>7}" for v in (value, other)]
+        return f"{label:{width}}  {texts[0]}  {texts[1]:>{second}}".rstrip()
+
+    lines += [line(label, report[name], baseline[name]) for name, label in MEASURES.items()]
+    lines += [line(label, value) for label, value in others.items()]
+    some = f" (the {len(shown)} worst of {len(class_names)} classes)" if len(class_names) > MOST_LISTED else ""
+    lines.append(f"IoU of{some}")
+    for name in shown:
+        lines.append(line("  " + name, report["per_class_iou"][name], baseline["per_class_iou"].get(name)))
     return "\n".join(lines)
 
 
@@ -61,17 +86,33 @@ class Extremes:
                     yield f"{kind}_{number}", score, prediction
 
 
-def sheet(prediction, score: float, classes) -> np.ndarray:
-    """Draws image, truth and prediction side by side, with a legend of the classes that occur."""
-    from kerasseg.postprocess import legend, montage, overlay
+def views(prediction, classes) -> dict[str, np.ndarray]:
+    """Returns the four pictures of a prediction: image, truth, prediction and errors, uint8 [H, W, 3]."""
+    from kerasseg.postprocess import displayable, error_map, overlay
 
-    truth, predicted = prediction.mask.astype(np.uint8), prediction.predicted
-    pictures = [prediction.image, *(overlay(prediction.image, mask, classes.colours) for mask in (truth, predicted))]
-    present = np.union1d(np.unique(truth), np.unique(predicted))
+    image, truth, predicted = prediction.image, prediction.mask.astype(np.uint8), prediction.predicted
+    return {
+        "image": displayable(image),
+        "truth": overlay(image, truth, classes.colours),
+        "prediction": overlay(image, predicted, classes.colours),
+        "errors": error_map(truth, predicted, image),
+    }
+
+
+def classes_in(prediction) -> np.ndarray:
+    """Returns the labels that occur in the truth or in the prediction of an image."""
+    return np.union1d(np.unique(prediction.mask), np.unique(prediction.predicted))
+
+
+def sheet(prediction, score: float, classes) -> np.ndarray:
+    """Draws image, truth, prediction and errors side by side, with a legend of the classes that occur."""
+    from kerasseg.postprocess import legend, montage
+
+    pictures = views(prediction, classes)
     return montage(
-        [pictures],
-        titles=["image", "truth", "prediction"],
-        captions=[[prediction.key, "", f"IoU {score:.3f}"]],
-        footer=lambda width: legend(classes.names, classes.colours, classes=present, width=width),
+        [list(pictures.values())],
+        titles=list(pictures),
+        captions=[[prediction.key, "", f"IoU {score:.3f}", "wrong pixels amber"]],
+        footer=lambda width: legend(classes.names, classes.colours, classes=classes_in(prediction), width=width),
         side=320,
     )

@@ -47,7 +47,7 @@ def main(arguments=None):
     parser.add_argument("--seed", type=int, default=0, help="of --val-share")
     options = parser.parse_args(arguments)
 
-    names, palette = _classes(options)
+    names, palette = _convert.without_ignored_classes(*_convert.read_classes(options.classes), options.ignore)
     splits = _split(options)
     everything = [pair for pairs in splits.values() for pair in pairs]
     channels, bit_depth = _pixel_format(options, [image for _, image, _ in everything])
@@ -80,14 +80,6 @@ def _labels(text: str) -> list[int]:
 def _mapping(text: str) -> dict[int, int]:
     pairs = [part.split("=") for part in text.split(",")]
     return {int(old): int(new) for old, new in pairs}
-
-
-def _classes(options):
-    """Returns names and colours; a last class that is ignored (CamVid's "Unlabelled") is no class."""
-    names, palette = _convert.read_classes(options.classes)
-    while len(names) > 1 and len(names) - 1 in options.ignore:
-        names, palette = names[:-1], palette and palette[:-1]
-    return names, palette
 
 
 def _split(options) -> dict[str, list[tuple[str, Path, Path]]]:

@@ -1,172 +1,140 @@
-"""Scores a trained model on a split of a converted data set: whole images, one confusion matrix over all of them.
+r"""Scores a trained model on a split of a converted data set, or a folder of predicted masks against one of labels.
 
     python tools/evaluate.py --model runs/voc/best.keras --data tfrecords/voc2012 --split val --output reports/voc
     python tools/evaluate.py --model runs/cells/best.keras --data tfrecords/cells --output reports/cells --pictures 8
     python tools/evaluate.py --model runs/voc/best.keras --data tfrecords/voc2012 --output reports/voc_ms \
         --scales .5 .75 1 1.25 1.5 1.75 --flip
+    python tools/evaluate.py --predictions theirs --labels VOC2012/SegmentationClass --list val.txt --voc-colours \
+        --output reports/theirs
+    python tools/evaluate.py --predictions found --labels truth --instances --output reports/nuclei
 
-Writes OUTPUT/report.json, OUTPUT/confusion_matrix.png and OUTPUT/overlays/ (the worst and the best images: picture,
-truth and prediction); files of these names, and the pictures in overlays/, are replaced, others are left alone. Beside
-the scores the table shows those of predicting the first class everywhere. Data with instances (cells) is scored by
-objects too: components of the predicted class 1 against the true instances, or what a model that knows rims parts.
+Whole images, one confusion matrix over all of them. Writes OUTPUT/report.html, a page that shows everything and needs
+nothing else, OUTPUT/report.json, OUTPUT/confusion_matrix.png and OUTPUT/overlays/ (the worst and the best images:
+picture, truth, prediction and errors); files of these names, and the pictures in overlays/, are replaced, others are
+left alone. Beside the scores the table shows those of predicting the first class everywhere.
+
+Data with instances (cells) is scored by objects too: components of the predicted class 1 against the true instances,
+what a model that knows rims parts, or with --objects-by watershed what a watershed parts.
+
+Predicted masks and labels are ids in palette or grey PNG or TIFF, or colours with --classes (`road 128 64 128` a line)
+or --voc-colours; each kind may be either. A prediction has its label's name but for the suffixes.
 """
 
 import json
 import os
+import shlex
+import sys
+import time
 from pathlib import Path
 
 import _cli
+import _folder_predictions
 import _inference_options
+import _object_scores
+import _voc_submission
 
 
 def main(arguments=None):
+    options = _options(arguments)
+    started = time.time()
+    import _model_predictions
+    import _report
+    import _tally
+    from tqdm import tqdm
+
+    source = (_folder_predictions if options.predictions else _model_predictions).source(options)
+    objects = _object_scores.ObjectScores(options.objects_by, options.membranes) if source.has_instances else None
+    if options.membranes and objects is None:
+        raise _cli.DataError("--membranes compares objects, and the data has none; convert it with its instances")
+    tally = _tally.Tally(source.classes.names, borders=not options.no_borders, objects=objects)
+    extremes = _report.Extremes(options.pictures)
+    with _voc_submission.of(options, len(source.classes.names)) as submission:
+        for prediction, instances in tqdm(source.items, desc="evaluate", unit="image", total=source.num_images):
+            extremes.add(tally.add(prediction, instances), prediction)
+            if submission:
+                submission.add(prediction.key, prediction.predicted)
+    report = {**source.described, **tally.result(), "made": _made(arguments, started)}
+    _write(options.output, report, source.classes, extremes, tally)
+    print(_report.table(report, tally.baseline(), source.classes.names))
+    if report["absent_classes"]:
+        print(f"in neither truth nor prediction, left out of the mean: {', '.join(report['absent_classes'])}")
+    print(f"{report['num_images']} images of {source.title}: {options.output / 'report.html'}, report.json")
+
+
+def _options(arguments):
     parser = _cli.parser(__doc__)
-    parser.add_argument("--model", type=Path, required=True, help="trained model, such as runs/NAME/best.keras")
-    parser.add_argument("--data", type=Path, required=True, help="converted data set, such as tfrecords/NAME")
+    parser.add_argument("--model", type=Path, help="trained model, such as runs/NAME/best.keras")
+    parser.add_argument("--data", type=Path, help="converted data set, such as tfrecords/NAME")
     parser.add_argument("--split", default="val", help="split of the data set")
     parser.add_argument("--output", type=Path, required=True, help="folder to write to")
     parser.add_argument("--pictures", type=int, default=4, help="how many of the worst and of the best images to draw")
+    parser.add_argument("--no-borders", action="store_true", help="leave out the scores at the borders between classes")
+    parser.add_argument(
+        "--objects-by",
+        choices=_object_scores.OBJECTS_BY,
+        default="auto",
+        help="how the predicted class 1 becomes objects; auto: by rims where the model knows them, else components",
+    )
+    parser.add_argument("--membranes", action="store_true", help="add the scores of the ISBI-2012 challenge")
     _inference_options.add(parser)
+    _folder_predictions.add_options(parser)
+    _voc_submission.add_options(parser)
     options = parser.parse_args(arguments)
     if options.pictures < 0:
         parser.error("--pictures must not be negative")
+    of_model, of_folder = (options.model, options.data), (options.predictions, options.labels)
+    if not (all(of_model) and not any(of_folder)) and not (all(of_folder) and not any(of_model)):
+        parser.error("give --model and --data, or --predictions and --labels")
+    foreign = (_inference_options if options.predictions else _folder_predictions).described(options)
+    if foreign:
+        names = ", ".join("--" + name.replace("_", "-") for name in foreign)
+        parser.error(f"{names} would change nothing with {'--predictions' if options.predictions else '--model'}")
+    return options
 
-    from kerasseg.spec import DatasetSpec
 
-    spec = DatasetSpec.load(options.data)
-    spec.split(options.split)  # Refused before the model is loaded, which takes a while.
+def _made(arguments, started: float) -> dict:
+    """Returns when, with what and by which command the report was made."""
+    import platform
 
+    import tensorflow as tf
+    from tensorflow import keras
+
+    from kerasseg import __version__
+
+    given = sys.argv[1:] if arguments is None else [str(argument) for argument in arguments]
+    return {
+        "date": time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(started)),
+        "seconds": round(time.time() - started, 1),
+        "command": shlex.join(["python", "tools/evaluate.py", *given]),
+        "kerasseg": __version__,
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def _write(output: Path, report: dict, classes, extremes, tally) -> None:
+    """Writes the report and its pictures; report.json comes last, so that it being there means all is."""
+    import _page
     import _pictures
     import _report
 
-    from kerasseg.pipeline import naming_damage
     from kerasseg.postprocess import confusion_picture
 
-    segmenter = _inference_options.segmenter(options, options.model)
-    _check(segmenter.model, spec, options.model)
-    extremes = _report.Extremes(options.pictures)
-    with naming_damage(options.data, options.split):
-        matrix, report = _evaluate(segmenter, spec, options, extremes)
-    baseline = _everything_is_the_first_class(matrix, spec.class_names)
-    report["baseline"] = {"predicts": spec.class_names[0], **{k: baseline[k] for k in ("mean_iou", "pixel_accuracy")}}
-
-    overlays = options.output / "overlays"
+    overlays = output / "overlays"
     overlays.mkdir(parents=True, exist_ok=True)
     for old in overlays.glob("*.png"):
         old.unlink()
     for name, score, prediction in extremes.items():
         file = overlays / f"{name}_{Path(prediction.key).name}.png"
-        _pictures.save_picture(file, _report.sheet(prediction, score, _pictures.Classes.of_data(spec)))
-    _pictures.save_picture(options.output / "confusion_matrix.png", confusion_picture(matrix, spec.class_names))
-    partial = options.output / "report.json.partial"
-    partial.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    os.replace(partial, options.output / "report.json")
-    print(_report.table(report, baseline, spec.class_names))
-    if report["absent_classes"]:
-        print(f"in neither truth nor prediction, left out of the mean: {', '.join(report['absent_classes'])}")
-    print(f"{report['num_images']} images of {options.data}, split {options.split}: {options.output / 'report.json'}")
-
-
-def _check(model, spec, path):
-    from kerasseg.layers import num_classes_of
-
-    found = (model.input_shape[-1], num_classes_of(model))
-    expected = (spec.channels, spec.num_classes)
-    if found != expected:
-        raise _cli.DataError(
-            f"{path} takes images of {found[0]} channels and tells {found[1]} classes apart, but the data set "
-            f"{spec.name!r} has {expected[0]} channels and {expected[1]} classes; give the data it was trained on"
-        )
-
-
-def _evaluate(segmenter, spec, options, extremes):
-    """Returns the confusion matrix and the content of report.json; shows the images to `extremes`."""
-    import numpy as np
-    from tqdm import tqdm
-
-    from kerasseg.inference import predictions
-    from kerasseg.metrics import scores
-    from kerasseg.pipeline import eval_images
-
-    images = eval_images(options.data, options.split, keys=True)
-    total = np.zeros((spec.num_classes, spec.num_classes), np.int64)
-    found = predictions(segmenter, images, spec.num_classes, spec.ignore_label)
-    found = tqdm(found, desc="evaluate", unit="image", total=spec.split(options.split).num_examples)
-    objects = _ObjectScores(options.data, options.split) if spec.has_instances else None
-    count = 0
-    for prediction in found:
-        total += prediction.confusion_matrix
-        count += 1
-        extremes.add(scores(prediction.confusion_matrix)["mean_iou"], prediction)
-        if objects:
-            objects.add(prediction)
-    report = {
-        "model": str(options.model),
-        "data": str(options.data),
-        "split": options.split,
-        "inference": _inference_options.described(options),
-        "num_images": count,
-        **scores(total, spec.class_names),
-        "confusion_matrix": total.tolist(),
-        **(objects.result() if objects else {}),
-    }
-    return total, report
-
-
-class _ObjectScores:
-    """Gathers the scores of single objects, image by image, from the instances in the records."""
-
-    def __init__(self, data, split):
-        from kerasseg.records import read
-
-        self._examples = read(data, split)
-        self._f_scores, self._ious, self._detections = [], [], []
-
-    def add(self, prediction):
-        from kerasseg.metrics import adapted_rand_f_score, detections, instance_ious
-        from kerasseg.postprocess import objects
-
-        example = next(self._examples)
-        if example.key != prediction.key:  # Both read the records in their order.
-            raise _cli.DataError(
-                f"expected the record {prediction.key!r}, read {example.key!r}; convert the data again"
-            )
-        if example.instances is None:
-            return
-        instances = example.instances.astype(int)
-        found = objects(prediction.predicted) if prediction.objects is None else prediction.objects
-        score = adapted_rand_f_score(instances, found)
-        if score is not None:
-            self._f_scores.append(score)
-        self._ious.extend(instance_ious(instances, found))
-        counts = detections(instances, found)
-        if sum(counts):
-            self._detections.append(counts)
-
-    def result(self):
-        """Means: of F over the images that have objects, of IoU over all objects.
-
-        Average precision is TP / (TP + FP + FN) at an IoU above 0.5, counted over all images, and its mean over images.
-        """
-        pooled = [sum(counts) for counts in zip(*self._detections, strict=True)]
-        of_images = [found / (found + false + missed) for found, false, missed in self._detections]
-        return {
-            "average_precision_50": pooled[0] / sum(pooled) if pooled else None,
-            "mean_average_precision_50": sum(of_images) / len(of_images) if of_images else None,
-            "adapted_rand_f_score": sum(self._f_scores) / len(self._f_scores) if self._f_scores else None,
-            "mean_instance_iou": float(sum(self._ious) / len(self._ious)) if self._ious else None,
-        }
-
-
-def _everything_is_the_first_class(matrix, class_names):
-    """Returns the scores of predicting background everywhere, which follow from the truth's pixel counts."""
-    import numpy as np
-
-    from kerasseg.metrics import scores
-
-    background = np.zeros_like(matrix)
-    background[:, 0] = matrix.sum(axis=1)
-    return scores(background, class_names)
+        _pictures.save_picture(file, _report.sheet(prediction, score, classes))
+    confusions = confusion_picture(tally.matrix, classes.names)
+    _pictures.save_picture(output / "confusion_matrix.png", confusions)
+    page = _page.page(report, tally.baseline(), classes, confusions, list(extremes.items()))
+    for name, text in (("report.html", page), ("report.json", json.dumps(report, indent=1) + "\n")):
+        partial = output / f"{name}.partial"
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, output / name)
 
 
 if __name__ == "__main__":

@@ -26,16 +26,17 @@ def confusion_picture(matrix: np.ndarray, class_names: Sequence[str]) -> np.ndar
     total = matrix.sum(axis=1, keepdims=True)
     share = np.divide(100.0 * matrix, total, out=np.full(matrix.shape, np.nan), where=total > 0)
     K = len(class_names)
+    turned = K > 4 or max(map(len, class_names)) > 12  # names below the columns
     # Placed by hand: Matplotlib's own layout engine draws everything twice. In inches.
     side = min(0.42 * K, 17) if K > 4 else 3.2
     font_size = 10 if K <= _MOST_WITH_NUMBERS else 850 / K
     names = 0.5 + 0.0085 * font_size * max(map(len, class_names))
-    below = names if K > 4 else 0.6
+    below = names if turned else 0.6
     width, height = names + side + 0.9, below + side + 0.4
     figure = Figure(figsize=(width, height), dpi=110)
     axes = figure.add_axes([names / width, below / height, side / width, side / height])
     picture = axes.imshow(share, cmap="Blues", vmin=0, vmax=100)
-    axes.set_xticks(range(K), class_names, rotation=90 if K > 4 else 0, fontsize=font_size)
+    axes.set_xticks(range(K), class_names, rotation=90 if turned else 0, fontsize=font_size)
     axes.set_yticks(range(K), class_names, fontsize=font_size)
     axes.set_xlabel("predicted")
     axes.set_ylabel("truth")

@@ -1,0 +1,85 @@
+"""Scores of single objects (cells), gathered image by image."""
+
+import numpy as np
+
+OBJECTS_BY = ("auto", "components", "watershed")
+
+
+class ObjectScores:
+    """Compares predicted objects with true ones.
+
+    Args:
+        objects_by: How a class map becomes objects: "components", "watershed" (`postprocess.split_by_distance`), or
+            "auto": as the model itself told objects apart, if it knows their rims, else components.
+        membranes: Whether to add the scores of the ISBI-2012 challenge.
+    """
+
+    def __init__(self, objects_by: str = "auto", membranes: bool = False):
+        self._objects_by, self._membranes = objects_by, membranes
+        self._image_ious = []
+        self._values = {name: [] for name in ("f", "ious", "seg", "rand", "information")}
+        self._counts = []  # int64 [T, 3] of each image
+
+    def add(self, prediction, instances: np.ndarray | None) -> None:
+        """Takes a `kerasseg.inference.Prediction` into account; images whose objects are unknown have no part."""
+        from kerasseg import metrics
+
+        if instances is None:
+            return
+        found, values = self._objects(prediction), self._values
+        score = metrics.adapted_rand_f_score(instances, found)
+        if score is not None:
+            values["f"].append(score)
+        values["ious"].extend(metrics.instance_ious(instances, found))
+        values["seg"].extend(metrics.seg_values(instances, found))
+        counts = metrics.detection_counts(instances, found)
+        if counts.any():  # Not an image without true and predicted objects: there is nothing to find.
+            self._counts.append(counts)
+        matrix = prediction.confusion_matrix
+        union = matrix[1].sum() + matrix[:, 1].sum() - matrix[1, 1]
+        if union:
+            self._image_ious.append(matrix[1, 1] / union)
+        if self._membranes and instances.any():
+            values["rand"].append(metrics.isbi_rand_score(instances, found))
+            values["information"].append(metrics.isbi_information_score(instances, found))
+
+    def _objects(self, prediction):
+        from kerasseg.postprocess import objects, split_by_distance
+
+        if self._objects_by == "watershed":
+            return split_by_distance(prediction.predicted)
+        if self._objects_by == "auto" and prediction.objects is not None:
+            return prediction.objects
+        return objects(prediction.predicted)
+
+    def result(self) -> dict:
+        """Returns the scores for `report.json`; None where nothing could be scored.
+
+        Means: of F, of `mean_image_iou` (the IoU of class 1), of the challenge's scores over the images that have such
+        objects; of `mean_instance_iou` and `seg_score` over all objects. Average precision is TP / (TP + FP + FN) at an
+        IoU above a threshold, counted over all images; the `mean_` ones are the means of each image's;
+        `mean_average_precision` takes the mean over the thresholds as well, as the Data Science Bowl 2018 does.
+        """
+        from kerasseg.metrics import IOU_THRESHOLDS
+
+        pooled, mean = [], []  # [T]
+        if self._counts:
+            counts = np.array(self._counts, np.float64)  # [N, T, 3]
+            pooled = (counts.sum(0)[:, 0] / counts.sum((0, 2))).tolist()
+            mean = (counts[:, :, 0] / counts.sum(2)).mean(0).tolist()
+        values = {name: float(np.mean(each)) if each else None for name, each in self._values.items()}
+        return {
+            "average_precision_50": pooled[0] if pooled else None,
+            "mean_average_precision_50": mean[0] if mean else None,
+            "mean_average_precision": float(np.mean(mean)) if mean else None,
+            "mean_average_precision_by_iou": {f"{t:.2f}": v for t, v in zip(IOU_THRESHOLDS, mean, strict=False)},
+            "seg_score": values["seg"],
+            "adapted_rand_f_score": values["f"],
+            "mean_instance_iou": values["ious"],
+            "mean_image_iou": float(np.mean(self._image_ious)) if self._image_ious else None,
+            **(
+                {"isbi_rand_score": values["rand"], "isbi_information_score": values["information"]}
+                if self._membranes
+                else {}
+            ),
+        }

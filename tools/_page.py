@@ -1,0 +1,282 @@
+"""The page of an evaluation: one HTML file that shows everything and asks nothing of any network."""
+
+import base64
+import io
+from html import escape
+from pathlib import Path
+
+import _report
+import numpy as np
+from PIL import Image
+
+MOST_PICTURES = 8
+"""Of the worst, and of the best: what keeps the page to a few megabytes."""
+_SIDE = 400
+_MOST_CONFUSIONS = 12
+_MOST_IN_LEGEND = 16
+
+# The page runs no script and loads nothing, and the browser holds it to that.
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+
+def page(report: dict, baseline: dict, classes, confusions: np.ndarray, extremes: list) -> str:
+    """Returns the page as HTML.
+
+    Args:
+        report: The content of `report.json`.
+        baseline: `kerasseg.metrics.scores` of predicting the first class everywhere.
+        classes: `_pictures.Classes`.
+        confusions: Picture of the confusion matrix, uint8 [H, W, 3].
+        extremes: (name such as "worst_1", mean IoU, `kerasseg.inference.Prediction`) of the images to show.
+    """
+    worst = [item for item in extremes if item[0].startswith("worst")][:MOST_PICTURES]
+    best = [item for item in extremes if item[0].startswith("best")][:MOST_PICTURES]
+    sections = {
+        "classes": ("Classes", _class_table(report, baseline, classes)),
+        "objects": ("Objects", _object_table(report)),
+        "confusions": ("Confusions", _confusions(report, classes, confusions)),
+        "images": ("Images", _histogram(report["image_iou"]) + (_key_of_errors() if worst or best else "")),
+        "worst": ("The worst", "".join(_image(item, classes) for item in worst)),
+        "best": ("The best", "".join(_image(item, classes) for item in best)),
+        "made": ("How it was made", _facts(report)),
+    }
+    sections = {name: item for name, item in sections.items() if item[1]}
+    links = "".join(f'<li><a href="#{name}">{title}</a></li>' for name, (title, _) in sections.items())
+    parts = "".join(
+        f'<section id="{name}"><h2>{title}</h2>{content}</section>\n' for name, (title, content) in sections.items()
+    )
+    subject, details = _subject(report)
+    style = Path(__file__).with_name("_page.css").read_text(encoding="utf-8")
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{escape(subject)}: evaluation</title>
+<style>
+{style}</style>
+</head>
+<body>
+<header>
+<h1>{escape(subject)}</h1>
+<p class="soft">{escape(details)}</p>
+<nav aria-label="Sections"><ul>{links}</ul></nav>
+</header>
+<main>
+<section id="scores" aria-label="Scores">{_cards(report, baseline)}</section>
+{parts}</main>
+</body>
+</html>
+"""
+
+
+def _subject(report):
+    """Returns what is scored, in a few words, and on what."""
+    images = f"{report['num_images']} image{'' if report['num_images'] == 1 else 's'}"
+    day = report["made"]["date"][:10]
+    if "model" in report:
+        name = "/".join(Path(report["model"]).parts[-2:])
+        return name, f"on {Path(report['data']).name}, split {report['split']}: {images}. {day}"
+    return Path(report["predictions"]).name, f"against {report['labels']}: {images}. {day}"
+
+
+def _percent(value, digits=1):
+    return "–" if value is None else f"{100 * value:.{digits}f}"
+
+
+def _cards(report, baseline):
+    first = report["baseline"]["predicts"]
+    cards = [
+        _card(label, report[name], f"all {first}: {_percent(baseline[name])} %")
+        for name, label in _report.MEASURES.items()
+    ]
+    more = [_card(label, value) for label, value in _report.measures(report).items()]
+    return f'<dl class="cards">{"".join(cards)}</dl><dl class="cards more">{"".join(more)}</dl>'
+
+
+def _card(label, value, note=""):
+    unit = "" if value is None else '<span class="soft"> %</span>'
+    below = f'<dd class="note">{escape(note)}</dd>' if note else ""
+    return f'<div><dt>{escape(label)}</dt><dd class="value">{_percent(value)}{unit}</dd>{below}</div>'
+
+
+def _bar(value):
+    """A table cell with a number and its bar; the number alone is read out."""
+    if value is None:
+        return '<td class="bar"><div><b>–</b></div></td>'
+    return (
+        f'<td class="bar"><div><b>{_percent(value)}</b><span class="track" aria-hidden="true">'
+        f'<i style="--share:{100 * value:.2f}%"></i></span></div></td>'
+    )
+
+
+def _table(caption, head, rows):
+    """A table that scrolls on its own where it is too large; `head` is {column: "", "bar" or "text"}."""
+    cells = "".join(f'<th scope="col" class="{kind}">{escape(text)}</th>' for text, kind in head.items())
+    return (
+        f'<figure class="table"><figcaption>{escape(caption)}</figcaption>'
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}"><table>'
+        f"<thead><tr>{cells}</tr></thead><tbody>{''.join(rows)}</tbody></table></div></figure>"
+    )
+
+
+def _class_table(report, baseline, classes):
+    matrix = np.array(report["confusion_matrix"], np.float64)
+    right, true, predicted = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
+    borders = report.get("per_class_boundary_f1")
+    head = {"class": "text", "IoU, %": "bar", "right of the true, %": "", "right of the predicted, %": ""}
+    head |= {"boundary F1, %": ""} if borders is not None else {}
+    head |= {"share of the truth, %": "", f"IoU of all {classes.names[0]}, %": ""}
+    rows = []
+    for k, name in enumerate(classes.names):
+        values = [right[k] / true[k] if true[k] else None, right[k] / predicted[k] if predicted[k] else None]
+        values += [] if borders is None else [borders.get(name)]
+        cells = "".join(f"<td>{_percent(value)}</td>" for value in values)
+        rows.append(
+            f'<tr><th scope="row" title="{escape(name)}">{_swatch(classes.palette[k])}{escape(name)}</th>'
+            f"{_bar(report['per_class_iou'].get(name))}{cells}<td>{_percent(true[k] / max(true.sum(), 1), 2)}</td>"
+            f"<td>{_percent(baseline['per_class_iou'].get(name))}</td></tr>"
+        )
+    absent = report["absent_classes"]
+    note = f" {len(absent)} in neither truth nor prediction (–) are left out of every mean." if absent else ""
+    return _table(f"{len(classes.names)} classes, over all pixels of all images.{note}", head, rows)
+
+
+def _object_table(report):
+    by_iou = report.get("mean_average_precision_by_iou")
+    if not by_iou:
+        return ""
+    rows = [f'<tr><th scope="row">{threshold}</th>{_bar(value)}</tr>' for threshold, value in by_iou.items()]
+    caption = "Average precision, TP / (TP + FP + FN), of objects that overlap by more than an IoU; mean over images"
+    return _table(caption, {"IoU above": "text", "average precision, %": "bar"}, rows)
+
+
+def _confusions(report, classes, picture):
+    matrix = np.array(report["confusion_matrix"], np.float64)
+    wrong = matrix - np.diag(matrix.diagonal())
+    total, true = matrix.sum(), matrix.sum(1)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:_MOST_CONFUSIONS]
+    rows = []
+    for k, j in zip(*np.unravel_index(order, matrix.shape), strict=True):
+        if wrong[k, j]:
+            names = "".join(
+                f'<td class="text">{_swatch(classes.palette[i])}{escape(classes.names[i])}</td>' for i in (k, j)
+            )
+            shares = f"<td>{_percent(wrong[k, j] / total, 2)}</td><td>{_percent(wrong[k, j] / true[k])}</td>"
+            rows.append(f"<tr>{names}{shares}</tr>")
+    head = {"truth": "text", "predicted": "text", "of all pixels, %": "", "of the true class, %": ""}
+    listed = _table("What is taken for what: the most frequent mistakes", head, rows) if rows else "<p>None.</p>"
+    alt = f"Confusion matrix of {len(classes.names)} classes, rows truth, columns prediction, in % of each row"
+    data = Image.fromarray(picture).quantize(128, dither=Image.Dither.NONE)
+    # As large as it is drawn where it would be illegible else: it scrolls.
+    kind = "paper large" if picture.shape[1] > 1300 else "paper"
+    return (
+        f'{listed}<div class="{kind}" tabindex="0" role="region" aria-label="Confusion matrix">'
+        f"{_picture(data, alt, 'PNG')}</div>"
+    )
+
+
+def _histogram(image_iou):
+    """How many images reach which mean IoU, in steps of 5 %."""
+    if len(image_iou) < 2:
+        return ""
+    values = np.array(list(image_iou.values()))
+    counts = np.histogram(values, bins=20, range=(0, 1))[0]
+    heights = 100 * counts / counts.max()
+    bars = "".join(
+        f'<rect x="{20 + 28 * i}" y="{120 - h:.1f}" width="24" height="{h:.1f}"><title>{5 * i} to {5 * i + 5} %: '
+        f"{count} images</title></rect>"
+        for i, (h, count) in enumerate(zip(heights, counts, strict=True))
+        if count
+    )
+    numbers = "".join(
+        f'<text x="{32 + 28 * i}" y="{116 - heights[i]:.1f}" text-anchor="middle">{count}</text>'
+        for i, count in enumerate(counts)
+        if count
+    )
+    ticks = "".join(f'<text x="{18 + 28 * i}" y="136" text-anchor="middle">{5 * i}</text>' for i in range(0, 21, 4))
+    said = (
+        f"median {_percent(np.median(values))} %, lowest {_percent(values.min())} %, highest {_percent(values.max())} %"
+    )
+    return (
+        f"<p>Mean IoU of single images: {said}.</p>"
+        f'<svg viewBox="0 0 600 140" role="img" aria-label="Number of images by mean IoU: {said}">'
+        f'<line x1="16" y1="120.5" x2="582" y2="120.5"/>{bars}{numbers}{ticks}</svg>'
+    )
+
+
+def _key_of_errors():
+    return (
+        '<p>In the maps of errors:</p><ul class="legend"><li><span class="swatch right"></span>right (dark)</li>'
+        '<li><span class="swatch wrong"></span>wrong (bright)</li>'
+        '<li><span class="swatch void"></span>does not count (hatched)</li></ul>'
+    )
+
+
+def _image(item, classes):
+    _, iou, prediction = item
+    counts = prediction.confusion_matrix
+    accuracy = counts.trace() / counts.sum() if counts.any() else None
+    about = {
+        "image": "the image",
+        "truth": "the true classes over the image",
+        "prediction": "the predicted classes over the image",
+        "errors": f"where the prediction is right and wrong: {_percent(accuracy)} % of the pixels are right",
+    }
+    figures = "".join(
+        f"<figure>{_picture(_shrunk(picture), f'{prediction.key}: {about[name]}', 'JPEG')}"
+        f"<figcaption>{name}</figcaption></figure>"
+        for name, picture in _report.views(prediction, classes).items()
+    )
+    there = [k for k in _report.classes_in(prediction) if k < len(classes.names)]
+    chips = "".join(
+        f"<li>{_swatch(classes.palette[k])}{escape(classes.names[k])}</li>" for k in there[:_MOST_IN_LEGEND]
+    )
+    more = f"<li>and {len(there) - _MOST_IN_LEGEND} more</li>" if len(there) > _MOST_IN_LEGEND else ""
+    return (
+        f"<article><header><h3>{escape(prediction.key)}</h3><span>mean IoU <b>{_percent(iou)} %</b>, pixel accuracy "
+        f'{_percent(accuracy)} %</span></header><div class="views">{figures}</div>'
+        f'<ul class="legend" aria-label="Classes in the image">{chips}{more}</ul></article>'
+    )
+
+
+def _facts(report):
+    made = report["made"]
+    facts = {
+        name: report[name]
+        for name in ("model", "data", "split", "predictions", "labels", "list", "classes")
+        if name in report
+    }
+    if "model" in report:
+        options = report["inference"]
+        facts["inference"] = ", ".join(f"{k} {v}" for k, v in options.items()) or "plain: one view, argmax"
+    facts |= {"date": made["date"], "took": f"{made['seconds']} s"}
+    facts["versions"] = ", ".join(f"{name} {made[name]}" for name in ("kerasseg", "tensorflow", "keras", "python"))
+    rows = "".join(
+        f'<tr><th scope="row">{name}</th><td>{escape(str(value))}</td></tr>' for name, value in facts.items()
+    )
+    return (
+        f'<figure class="table"><table class="facts"><tbody>{rows}</tbody></table></figure>'
+        f"<p>To make it again:</p><pre><code>{escape(made['command'])}</code></pre>"
+    )
+
+
+def _swatch(colour):
+    red, green, blue = (int(v) for v in colour)
+    return f'<span class="swatch" style="background:rgb({red} {green} {blue})"></span>'
+
+
+def _shrunk(picture):
+    picture = Image.fromarray(picture)
+    picture.thumbnail((_SIDE, _SIDE), Image.Resampling.BOX, reducing_gap=None)
+    return picture
+
+
+def _picture(picture, alt, form):
+    data = io.BytesIO()
+    # Colours of classes have hard edges, which halved chroma would blur.
+    picture.save(data, form, **({"quality": 78, "subsampling": 0, "optimize": True} if form == "JPEG" else {}))
+    source = f"data:image/{form.lower()};base64,{base64.b64encode(data.getvalue()).decode()}"
+    small = ' class="small"' if max(picture.size) < 200 else ""
+    return f'<img{small} src="{source}" width="{picture.width}" height="{picture.height}" alt="{escape(alt)}">'
