@@ -13,7 +13,16 @@ import tifffile
 from PIL import Image
 from tensorflow import keras
 
-from kerasseg.inference import Segmenter, evaluate, load_model, predict_tiled, predictions, prepared, read_image
+from kerasseg.inference import (
+    Segmenter,
+    evaluate,
+    load_model,
+    memory_needed,
+    predict_tiled,
+    predictions,
+    prepared,
+    read_image,
+)
 from kerasseg.inference._network import _networks, network
 from kerasseg.inference._tiles import mirrored, spans
 from kerasseg.layers import LegalInputSize, SizeRule, size_rules
@@ -181,21 +190,24 @@ def test_models_of_one_size_take_all():
 
 
 def test_the_memory_budget_makes_tiles(monkeypatch):
-    """The estimate of this model: its largest map has 4 channels of 4 bytes, and 7 such maps live at a time."""
     model = dense()
-    assert network(model).bytes_per_pixel == 112
     sizes = []
     forward = network(model).forward
     monkeypatch.setattr(network(model), "forward", lambda image: sizes.append(image.shape[1:3]) or forward(image))
     image = random_image(300, 280, 3)
     predict_tiled(model, image)
-    predict_tiled(model, image, memory_budget=300 * 280 * 112)
+    whole = memory_needed(model, (300, 280))
+    predict_tiled(model, image, memory_budget=whole.bytes)
     assert sizes == [(300, 280)] * 2
     sizes.clear()
-    predict_tiled(model, image, memory_budget=130 * 130 * 112)
+    part = memory_needed(model, (300, 280), tile_size=128, batch_size=1)
+    predict_tiled(model, image, memory_budget=part.bytes, batch_size=1)
     assert set(sizes) == {(128, 128)}
+    assert len(sizes) == part.num_tiles == 9
     with pytest.raises(ValueError, match="memory_budget must be a positive number of bytes, got -1"):
         predict_tiled(model, image, memory_budget=-1)
+    with pytest.raises(ValueError, match=r"98 KiB is too small: tiles of 1x1 .* 300x280 pixels 984 KiB"):
+        predict_tiled(model, image, memory_budget=100_000)
 
 
 def test_tiled_arguments_are_checked():

@@ -9,17 +9,23 @@ from kerasseg.inference._load import load_model
 from kerasseg.inference._monte_carlo import monte_carlo
 from kerasseg.inference._reading import prepared, read_image
 from kerasseg.inference._segmenter import Segmentation, Segmenter
-from kerasseg.inference._tiled import predict_tiled
+from kerasseg.inference._tiled import predict_tiled, segment_tiled
+from kerasseg.inference._tiling import Tiling, memory_needed
+from kerasseg.inference._windows import open_windows
 
 __all__ = [
     "Prediction",
     "Segmentation",
     "Segmenter",
+    "Tiling",
     "evaluate",
     "load_model",
+    "memory_needed",
     "monte_carlo",
+    "open_windows",
     "predict_tiled",
     "predictions",
     "prepared",
     "read_image",
+    "segment_tiled",
 ]

@@ -43,7 +43,13 @@ class Network:
     @functools.cached_property
     def bytes_per_pixel(self) -> float:
         """Estimated memory of a forward pass ÷ pixels of the image."""
-        return bytes_per_pixel(self._model(), tuple(rule.legal(512) for rule in self.rules))
+        # Of a large image: with small ones, networks without padding have much less behind their margins.
+        return bytes_per_pixel(self._model(), tuple(rule.legal(1024) for rule in self.rules))
+
+    @property
+    def channels(self) -> tuple[int, int]:
+        """Of the images and of the logits."""
+        return self._model().input_shape[-1], self._model().outputs[0].shape[-1]
 
 
 _networks: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()

@@ -1,15 +1,17 @@
 """Images of all kinds, brought into the form that models take."""
 
 import io
+import math
+import warnings
 from pathlib import Path
 
 import numpy as np
 import tifffile
 from PIL import Image
 
+from kerasseg.inference._tiff import MAX_PIXELS, TIFF_MAGIC, TiffWindows, too_large
 from kerasseg.spec import DataError, to_255
 
-_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 # Weights of red, green and blue in grey: ITU-R BT.601, as in JPEG and Pillow.
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
@@ -27,14 +29,17 @@ def read_image(path: str | Path) -> np.ndarray:
         [H, W, C] uint8, uint16 or float32, C = 1 for grey, 3 for RGB, more as the file has it.
 
     Raises:
-        DataError: The file is missing, unreadable, cut short or not one image.
+        DataError: The file is missing, unreadable, cut short, not one image, or of more than 178,956,970 pixels.
     """
     path = Path(path)
     if not path.is_file():
         raise DataError(f"{path}: there is no such file")
-    data = path.read_bytes()
+    with open(path, "rb") as file:
+        magic = file.read(4)
     try:
-        image = _tiff(data) if data[:4] in _TIFF_MAGIC else _decoded(data)
+        image = _tiff(path) if magic in TIFF_MAGIC else _decoded(path)
+    except DataError:
+        raise
     except Exception as error:  # Decoders raise whatever they like on damaged files.
         reason = str(error) or type(error).__name__
         reason = "not an image file that can be read" if "cannot identify" in reason else reason
@@ -46,25 +51,34 @@ def read_image(path: str | Path) -> np.ndarray:
     return image
 
 
-def _tiff(data):
-    with tifffile.TiffFile(io.BytesIO(data)) as file:
+def _tiff(path):
+    with tifffile.TiffFile(path) as file:
         series = file.series[0]
+        if math.prod(series.shape) > MAX_PIXELS * 4:
+            raise too_large(path, *series.keyframe.shape[:2])
+        if len(series.pages) == 1:
+            return TiffWindows(path)[:, :]
         image, axes = series.asarray(), series.axes
     if image.ndim == 3 and axes[0] in "SC":  # Planes one after the other.
         image = np.moveaxis(image, 0, 2)
     return image if image.dtype in (np.uint8, np.uint16, bool) else image.astype(np.float32)
 
 
-def _decoded(data):
-    if data[:8] == _PNG_MAGIC and data[24] == 16 and data[25] != 0:
-        return _png_16_bit(data)
-    with Image.open(io.BytesIO(data)) as file:
-        file.load()
-        if file.mode in ("P", "PA"):
-            file = file.convert("RGBA" if "transparency" in file.info else "RGB")
-        elif file.mode not in ("L", "LA", "RGB", "RGBA", "I", "F") and not file.mode.startswith("I;16"):
-            file = file.convert("L" if file.mode == "1" else "RGB")
-        image = np.array(file)
+def _decoded(path):
+    data = path.read_bytes()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # Below the limit all is well.
+        with Image.open(io.BytesIO(data)) as file:
+            if file.width * file.height > MAX_PIXELS:
+                raise too_large(path, file.height, file.width)
+            if data[:8] == _PNG_MAGIC and data[24] == 16 and data[25] != 0:
+                return _png_16_bit(data)
+            file.load()
+            if file.mode in ("P", "PA"):
+                file = file.convert("RGBA" if "transparency" in file.info else "RGB")
+            elif file.mode not in ("L", "LA", "RGB", "RGBA", "I", "F") and not file.mode.startswith("I;16"):
+                file = file.convert("L" if file.mode == "1" else "RGB")
+            image = np.array(file)
     return image.astype({"I": np.float32}.get(file.mode, image.dtype))
 
 

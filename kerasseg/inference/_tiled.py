@@ -1,18 +1,15 @@
 """Inference on images of any size, in tiles where they are large."""
 
-import math
 from collections.abc import Callable
 
 import numpy as np
-import tensorflow as tf
 from tensorflow import keras
 
-from kerasseg.inference._network import Network, network
-from kerasseg.inference._tiles import BLENDS, Span, mirrored, spans, whole
+from kerasseg.inference._blocks import blocks
+from kerasseg.inference._classes import class_ids
+from kerasseg.inference._network import network
+from kerasseg.inference._tiling import RESULTS, tiling
 from kerasseg.layers import num_classes_of
-
-MEMORY_BUDGET = 2 * 2**30
-"""Bytes that the forward pass of one tile may take, if nothing else is said."""
 
 
 def predict_tiled(
@@ -23,6 +20,8 @@ def predict_tiled(
     overlap: int | None = None,
     memory_budget: int | None = None,
     blend: str = "gaussian",
+    batch_size: int | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
     """Computes the logits of an image of any size: as a whole if memory allows, else in tiles.
 
@@ -36,70 +35,77 @@ def predict_tiled(
 
     Args:
         model: Images [B, H, W, C] -> logits [B, h, w, K].
-        image: Numeric [H, W, C], the model's values: RGB or channels of 0-255.
+        image: Numeric [H, W, C], the model's values: RGB or channels of 0-255. Of a memory-mapped one, the tile that is
+            worked on is in memory.
         tile_size: Pixels of the model's input, one number or (height, width), raised to a legal size. None: the whole
             image, or as much of it as the memory budget admits.
         overlap: Pixels that neighbouring tiles share; None: a quarter of the tile. Not used without padding.
-        memory_budget: Bytes that the forward pass of a tile may take, roughly, where `tile_size` is None; None: 2 GiB.
-            The logits of the whole image come on top.
+        memory_budget: Bytes that all of this may take, where `tile_size` is None: the forward passes (estimated), what
+            is blended, and the result. None: 2 GiB, and the result comes on top. See `memory_needed`.
         blend: Weights of overlapping tiles: "gaussian" (highest in the tile's middle) or "linear" (a ramp).
+        batch_size: Tiles that go through the network at the same time. None: as many small ones as have 2^15 pixels,
+            which is what pays on a CPU; on a GPU more may.
+        on_progress: Called with the number of tiles that are done and of all.
 
     Returns:
         Logits float32 [H, W, K].
 
     Raises:
-        ValueError: The image is empty or has other channels than the model, or an argument is out of range.
+        ValueError: The image is empty or has other channels than the model, an argument is out of range, or what
+            cannot be cut takes more than the memory budget.
         DataError: The model has several outputs.
     Reference: Ronneberger et al. 2015, arXiv:1505.04597, section 2 (overlap-tile); Isensee et al. 2021, nnU-Net
         (Gaussian weights).
     """
+    image = checked(model, image)
+    options = {"tile_size": tile_size, "overlap": overlap, "memory_budget": memory_budget, "blend": blend}
+    net = network(model)
+    tiles = tiling(net, image.shape[:2], RESULTS["logits"], **options, batch_size=batch_size)
+    logits = np.empty((*image.shape[:2], net.channels[1]), np.float32)
+    for rows, columns, block in blocks(net.forward, image, tiles, on_progress):
+        logits[rows, columns] = block
+    return logits
+
+
+def segment_tiled(
+    model: keras.Model,
+    image: np.ndarray,
+    *,
+    tile_size: int | tuple[int, int] | None = None,
+    overlap: int | None = None,
+    memory_budget: int | None = None,
+    blend: str = "gaussian",
+    batch_size: int | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> np.ndarray:
+    """Computes the classes of an image of any size without ever holding the logits of all of it.
+
+    Args:
+        model, image, tile_size, overlap, memory_budget, blend, batch_size, on_progress: As for `predict_tiled`.
+
+    Returns:
+        uint8 [H, W]: the class with the highest of the logits that `predict_tiled` gives; of one logit, 1 where it is
+        above 0.
+
+    Raises:
+        ValueError: As `predict_tiled`, or the model tells more than 256 classes apart.
+        DataError: The model has several outputs.
+    """
+    image = checked(model, image)
+    options = {"tile_size": tile_size, "overlap": overlap, "memory_budget": memory_budget, "blend": blend}
+    net = network(model)
+    tiles = tiling(net, image.shape[:2], RESULTS["mask"], **options, batch_size=batch_size)
+    mask = np.empty(image.shape[:2], np.uint8)
+    for rows, columns, block in blocks(net.forward, image, tiles, on_progress):
+        mask[rows, columns] = class_ids(block)
+    return mask
+
+
+def checked(model: keras.Model, image: np.ndarray) -> np.ndarray:
+    """Returns the image as an array; raises `ValueError` where it does not suit the model."""
+    num_classes_of(model)
     image = np.asarray(image)
     channels = model.input_shape[-1]
     if image.ndim != 3 or not image.size or image.shape[2] != channels:
         raise ValueError(f"expected an image [H, W, {channels}] that is not empty, got the shape {image.shape}")
-    if blend not in BLENDS:
-        raise ValueError(f"blend must be one of {', '.join(BLENDS)}, got {blend!r}")
-    net = network(model)
-    tile = _tile(net, tile_size, memory_budget, image.shape[:2])
-    sides = zip(image.shape[:2], net.rules, tile, strict=True)
-    rows, columns = (_lay(length, rule, side, overlap, blend) for length, rule, side in sides)
-    logits = np.zeros((*image.shape[:2], num_classes_of(model)), np.float32)
-    for row in rows:
-        for column in columns:
-            _add(logits, net.forward, image, row, column)
-    return logits
-
-
-def _add(logits: np.ndarray, call: Callable, image: np.ndarray, row: Span, column: Span) -> None:
-    """Adds a tile's share to the logits of the image."""
-    height, width = image.shape[:2]
-    pixels = image[
-        mirrored(row.first, row.size, height)[:, None], mirrored(column.first, column.size, width)[None, :]
-    ].astype(np.float32)
-    tile = call(tf.constant(pixels[None])).numpy()[0, : row.stop - row.start, : column.stop - column.start]
-    weights = row.weights[:, None, None] * column.weights[None, :, None]
-    logits[row.start : row.stop, column.start : column.stop] += tile * weights
-
-
-def _lay(length, rule, tile, overlap, blend):
-    fits = rule.maximum is None or rule.covering(length) <= rule.maximum
-    return whole(length, rule) if tile is None and fits else spans(length, rule, tile or length, overlap, blend)
-
-
-def _tile(net: Network, tile_size, memory_budget, size):
-    """Returns the wanted tile (height, width); (None, None): the whole image."""
-    if tile_size is not None:
-        tile = (tile_size, tile_size) if isinstance(tile_size, int) else tuple(tile_size)
-        if len(tile) != 2 or min(tile) < 1:
-            raise ValueError(f"tile_size must be one positive number or (height, width), got {tile_size!r}")
-        return tile
-    needed = math.prod(rule.covering(side) for rule, side in zip(net.rules, size, strict=True))
-    budget = MEMORY_BUDGET if memory_budget is None else memory_budget
-    if budget < 1:
-        raise ValueError(f"memory_budget must be a positive number of bytes, got {memory_budget!r}")
-    if needed * net.bytes_per_pixel <= budget:
-        return None, None
-    side = int((budget / net.bytes_per_pixel) ** 0.5)
-    # Rounded down to a legal size, and to the grid on which strided layers agree with the whole image.
-    side = side - side % 32 if side > 64 else side
-    return tuple(rule.round_up(side - rule.multiple + 1) for rule in net.rules)
+    return image
