@@ -205,7 +205,7 @@ def test_the_tools_take_the_recipe(tmp_path, capsys):
         (["--scales", "0"], "--scales: must be a positive number, got '0'"),
         (["--scales", "big"], "--scales: must be a positive number, got 'big'"),
         (["--tile-size", "0"], "--tile-size: must be a positive whole number, got '0'"),
-        (["--overlap", "-1"], "--overlap: must be a whole number of pixels, got '-1'"),
+        (["--overlap", "-1"], "--overlap: must be a whole number, 0 or more, got '-1'"),
         (["--memory-gib", "nan"], "--memory-gib: must be a positive number, got 'nan'"),
     ):
         with pytest.raises(SystemExit) as ended:

@@ -3,16 +3,19 @@
 import argparse
 from pathlib import Path
 
+EDGE_BOXES = "edge-boxes"
+
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Adds the options that `segmenter` reads; wrong values are errors of the command line."""
+    import _proposals
+
     group = parser.add_argument_group("inference")
-    group.add_argument(
-        "--tile-size", type=_positive, help="side of the tiles that large images are cut into (default: whole)"
-    )
-    group.add_argument("--overlap", type=_pixels, help="pixels that tiles share (default: a quarter of the tile)")
-    group.add_argument("--memory-gib", type=_size, default=2.0, help="where no tile size is given: memory for a tile")
-    group.add_argument(
+    option = group.add_argument
+    option("--tile-size", type=_positive, help="side of the tiles that large images are cut into (default: whole)")
+    option("--overlap", type=_count, help="pixels that tiles share (default: a quarter of the tile)")
+    option("--memory-gib", type=_size, default=2.0, help="where no tile size is given: memory for a tile")
+    option(
         "--scales",
         type=_size,
         nargs="+",
@@ -20,9 +23,51 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="FACTOR",
         help="see the image at several sizes and take the mean of the probabilities; DeepLab's: .5 .75 1 1.25 1.5 1.75",
     )
-    group.add_argument("--flip", action="store_true", help="see the image mirrored as well (twice the time)")
+    option("--flip", action="store_true", help="see the image mirrored as well (twice the time)")
+    option("--rotate", action="store_true", help="see it in four directions (U-Net's way with --flip, in eight views)")
+    option(
+        "--head",
+        type=_head,
+        help="of UNet++ with deep supervision: mean (accurate mode), or the number of a head, 1 the smallest network "
+        "(fast mode)",
+    )
+    option(
+        "--samples",
+        type=_count,
+        default=0,
+        metavar="N",
+        help="predict N times with dropout left on and take the mean (Bayesian SegNet: 40; 0: dropout is off)",
+    )
+    option("--seed", type=_count, help="of the samples (default: others each time)")
+    group = parser.add_argument_group(
+        "proposals", "DeconvNet's way: boxes that may hold an object are segmented one by one, and put together"
+    )
     group.add_argument(
-        "--rotate", action="store_true", help="see it in four directions (U-Net's way with --flip, in eight views)"
+        "--proposals",
+        type=Path,
+        metavar="SOURCE",
+        help=f"{EDGE_BOXES} (found in the image; needs the extra `proposals`), or boxes from files: a folder with "
+        "NAME.txt, .csv or .mat (array `boxes`) for each image, one table with the image's name in its first column, "
+        "or one .mat with `images` and `boxes`; the best first, they may leave the image",
+    )
+    _proposals.add_format_options(group)
+    group.add_argument(
+        "--edges", type=Path, help=f"for {EDGE_BOXES}: OpenCV's forest of edges, model.yml.gz (default: the gradient)"
+    )
+    group.add_argument("--max-proposals", type=_positive, default=50, help="boxes to look at, at most")
+    group.add_argument("--min-proposal-side", type=_positive, default=112, help="pixels; smaller boxes are passed over")
+    group.add_argument(
+        "--aggregate", choices=("max", "mean"), default="max", help="how the scores of boxes are put together"
+    )
+    group = parser.add_argument_group("two networks")
+    group.add_argument(
+        "--and-model", type=Path, help="a second model, which sees the whole image (EDeconvNet: an FCN-8s)"
+    )
+    group.add_argument(
+        "--combine",
+        choices=("mean", "product"),
+        default="mean",
+        help="their probabilities' mean (paper), or the product of their scores above 0 (as released)",
     )
 
 
@@ -35,26 +80,44 @@ def segmenter(options: argparse.Namespace, model: Path, value_range: tuple[float
         value_range: See `Segmenter`.
 
     Raises:
-        DataError: The model cannot be loaded, or the options do not go with it or with each other.
+        DataError: A model cannot be loaded, or the options do not go with it or with each other.
     """
-    from kerasseg.inference import Segmenter
+    from kerasseg.inference import Ensemble, Segmenter
     from kerasseg.spec import DataError
 
     if options.overlap is not None and options.overlap >= (options.tile_size or 0):
         raise DataError(f"--overlap needs a --tile-size that is larger, got {options.tile_size or 'none'}")
+    shared = {
+        "tile_size": options.tile_size,
+        "overlap": options.overlap,
+        "memory_budget": int(options.memory_gib * 2**30),
+        "value_range": value_range,
+    }
+    recipe = {name: getattr(options, name) for name in ("scales", "flip", "rotate", "samples", "seed")}
     try:
-        return Segmenter(
-            model,
-            tile_size=options.tile_size,
-            overlap=options.overlap,
-            memory_budget=int(options.memory_gib * 2**30),
-            value_range=value_range,
-            scales=options.scales,
-            flip=options.flip,
-            rotate=options.rotate,
-        )
-    except ValueError as error:
+        first = Segmenter(model, **shared, **recipe, head=options.head, proposals=_boxes(options))
+        if options.proposals == Path(EDGE_BOXES) and first.model.input_shape[-1] not in (1, 3):
+            raise DataError(
+                f"{EDGE_BOXES} needs images of 1 or 3 channels, {model} takes {first.model.input_shape[-1]}"
+            )
+        if options.and_model is None:
+            return first
+        return Ensemble([first, Segmenter(options.and_model, **shared, **recipe)], options.combine)
+    except (ValueError, ImportError) as error:
         raise error if isinstance(error, DataError) else DataError(str(error)) from error
+
+
+def _boxes(options):
+    """Returns the `kerasseg.inference.Proposals` that the options ask for, or None."""
+    import _proposals
+
+    from kerasseg.inference import EdgeBoxes, Proposals
+
+    if options.proposals is None:
+        return None
+    found = options.proposals == Path(EDGE_BOXES)
+    source = EdgeBoxes(options.edges) if found else _proposals.source(options)
+    return Proposals(source, options.aggregate, options.max_proposals, options.min_proposal_side)
 
 
 def described(options: argparse.Namespace) -> dict:
@@ -62,7 +125,8 @@ def described(options: argparse.Namespace) -> dict:
     plain = argparse.ArgumentParser()
     add(plain)
     defaults = vars(plain.parse_args([]))
-    return {name: getattr(options, name) for name in defaults if getattr(options, name) != defaults[name]}
+    changed = {name: getattr(options, name) for name in defaults if getattr(options, name) != defaults[name]}
+    return {name: str(value) if isinstance(value, Path) else value for name, value in changed.items()}
 
 
 def _whole(text: str, least: int, expected: str) -> int:
@@ -79,8 +143,12 @@ def _positive(text: str) -> int:
     return _whole(text, 1, "a positive whole number")
 
 
-def _pixels(text: str) -> int:
-    return _whole(text, 0, "a whole number of pixels")
+def _count(text: str) -> int:
+    return _whole(text, 0, "a whole number, 0 or more")
+
+
+def _head(text: str) -> str | int:
+    return text if text == "mean" else _whole(text, 1, "mean or the number of a head, 1 the smallest")
 
 
 def _size(text: str) -> float:

@@ -1,6 +1,7 @@
-"""Boxes that may hold an object, made elsewhere (EdgeBox, Selective Search), read from files for the converters."""
+"""Boxes that may hold an object, made elsewhere (EdgeBox, Selective Search), read from files."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import _convert
@@ -21,6 +22,12 @@ def add_options(parser) -> None:
         help="boxes that may hold an object: a folder with NAME.txt, .csv or .mat (array `boxes`) for each image, one "
         "table with the image's name in its first column, or one .mat with `images` and `boxes`",
     )
+    add_format_options(parser)
+    parser.add_argument("--clip-proposals", action="store_true", help="cut boxes that leave the image at its edges")
+
+
+def add_format_options(parser) -> None:
+    """Adds the options that say how boxes are written in files."""
     parser.add_argument(
         "--proposals-order",
         choices=tuple(ORDERS),
@@ -34,7 +41,6 @@ def add_options(parser) -> None:
         default=1,
         help="number of the first pixel: 1 as in MATLAB, or 0; the last pixel of a box belongs to it (default: 1)",
     )
-    parser.add_argument("--clip-proposals", action="store_true", help="cut boxes that leave the image at its edges")
 
 
 def added(options, named: dict[str, list[tuple]]) -> dict[str, list]:
@@ -67,12 +73,45 @@ def added(options, named: dict[str, list[tuple]]) -> dict[str, list]:
     return {split: [maker(*pair) for pair in pairs] for split, pairs in named.items()}
 
 
+def source(options) -> Callable:
+    """Returns what gives the boxes of an image that is to be segmented, for `kerasseg.inference.Proposals`.
+
+    Unlike those of a data set, the boxes may leave the image by as much as its longer side.
+
+    Args:
+        options: With `proposals`, `proposals_order` and `proposals_base`.
+
+    Raises:
+        DataError: The file is missing or unreadable; of the function: the image has no boxes, or they lie elsewhere.
+    """
+    found = _open(options)
+
+    def boxes(pixels: np.ndarray, key: str) -> np.ndarray:
+        name = _convert.stem_of(key)
+        if name not in found:
+            raise DataError(f"{options.proposals} has no proposals for {name!r}; found {_first(found)}")
+        file, values = _read(options, found[name])
+        edges = _edges(options, values, f"{file}, image {name!r}")
+        size = np.array(pixels.shape[:2] * 2)
+        reach = max(pixels.shape[:2])
+        outside = ((edges < -reach) | (edges > size + reach)).any(axis=1)
+        if outside.any():
+            raise _leaves(options, f"{file}, image {name!r}", values, outside, pixels.shape[:2])
+        return (edges / size).astype(np.float32)
+
+    return boxes
+
+
+def _first(found: dict) -> str:
+    return ", ".join(map(repr, list(found)[:3])) or "none"
+
+
 def _say_what_is_missing(options, source: dict, names: list[str]) -> None:
     lacking = [name for name in names if name not in source]
     if len(lacking) == len(names):
         raise DataError(
             f"{options.proposals} has no proposals for any of the {len(names)} images; expected names as "
-            f"{names[0]!r}, found {', '.join(map(repr, list(source)[:3])) or 'none'}"
+            f"{names[0]!r}, found {_first(source)}"
         )
     if lacking and not options.allow_missing:
         raise DataError(
@@ -107,12 +146,7 @@ def _boxes(options, source: dict, name: str, size: tuple[int, int]) -> np.ndarra
     """Returns an image's proposals as records hold them, float32 [N, 4]."""
     if name not in source:
         return np.zeros((0, 4), np.float32)
-    file = options.proposals
-    values = source[name]
-    if isinstance(values, Path):
-        file = values
-        is_mat = file.suffix.lower() == ".mat"
-        values = _proposal_files.read_mat(file) if is_mat else _proposal_files.read_table(file, options.proposals_order)
+    file, values = _read(options, source[name])
     if not len(values) and not options.allow_missing:
         raise DataError(f"{file} has no proposal for {name!r}; make some, or convert without with --allow-missing")
     edges = _edges(options, values, f"{file}, image {name!r}")
@@ -123,14 +157,29 @@ def _boxes(options, source: dict, name: str, size: tuple[int, int]) -> np.ndarra
         edges = edges.clip(0, limits)
         outside = (edges[:, 2:] <= edges[:, :2]).any(axis=1)
     if outside.any():
-        row = int(np.flatnonzero(outside)[0])
-        raise DataError(
-            f"{file}, image {name!r}: box {row + 1} ({_as_text(options, values[row])}) leaves the image of "
-            f"{width}x{height} pixels, as do {int(outside.sum()) - 1} more of {len(values)}; are the columns "
-            f"{options.proposals_order} (--proposals-order), the first pixel {options.proposals_base} "
-            "(--proposals-base)? To cut boxes at the image's edges: --clip-proposals"
+        raise _leaves(
+            options, f"{file}, image {name!r}", values, outside, size, "? To cut boxes at its edges: --clip-proposals"
         )
     return (edges / limits).astype(np.float32)
+
+
+def _read(options, entry: Path | np.ndarray) -> tuple[Path, np.ndarray]:
+    """Returns the file that holds an image's boxes, and these as they are there, float64 [N, 4]."""
+    if not isinstance(entry, Path):
+        return options.proposals, entry
+    if entry.suffix.lower() == ".mat":
+        return entry, _proposal_files.read_mat(entry)
+    return entry, _proposal_files.read_table(entry, options.proposals_order)
+
+
+def _leaves(options, source, values, outside, size, remedy="?") -> DataError:
+    row, (height, width) = int(np.flatnonzero(outside)[0]), size
+    return DataError(
+        f"{source}: box {row + 1} ({_as_text(options, values[row])}) leaves the image of "
+        f"{width}x{height} pixels, as do {int(outside.sum()) - 1} more of {len(values)}; are the columns "
+        f"{options.proposals_order} (--proposals-order), the first pixel {options.proposals_base} "
+        f"(--proposals-base){remedy}"
+    )
 
 
 def _edges(options, values: np.ndarray, source: str) -> np.ndarray:

@@ -2,7 +2,7 @@ r"""Scores a trained model on a split of a converted data set, or a folder of pr
 
     python tools/evaluate.py --model runs/voc/best.keras --data tfrecords/voc2012 --split val --output reports/voc
     python tools/evaluate.py --model runs/cells/best.keras --data tfrecords/cells --output reports/cells --pictures 8
-    python tools/evaluate.py --model runs/voc/best.keras --data tfrecords/voc2012 --output reports/voc_ms \
+    python tools/evaluate.py --model runs/voc/best.keras --data tfrecords/voc2012 --output reports/voc_ms \\
         --scales .5 .75 1 1.25 1.5 1.75 --flip
     python tools/evaluate.py --predictions theirs --labels VOC2012/SegmentationClass --list val.txt --voc-colours \
         --output reports/theirs

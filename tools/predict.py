@@ -3,11 +3,16 @@
     python tools/predict.py --model runs/voc/best.keras --images photo.jpg other.png --output predicted
     python tools/predict.py --model runs/cells/best.keras --images slides/ --output predicted --tile-size 512
     python tools/predict.py --model runs/cells/best.keras --images slides/ --output predicted --flip --rotate
+    python tools/predict.py --model runs/segnet/best.keras --images drive/ --output predicted --samples 40
+    python tools/predict.py --model deconvnet.keras --and-model fcn_8s.keras --proposals boxes/ --images photos/ \\
+        --output predicted
 
 Writes OUTPUT/masks/NAME.png, OUTPUT/overlays/NAME.png and OUTPUT/legend.png; files of these names are written over,
 others in OUTPUT are left alone. With --objects also OUTPUT/objects/NAME.png, the single objects' numbers in 16 bits:
-parted where they touch, if the model knows rims, else the connected parts of class 1. Class names and colours come from
-run.json beside the model. A file that cannot be read is named, the others are done, and the exit code is 1.
+parted where they touch, if the model knows rims, else the connected parts of class 1. With --samples also
+OUTPUT/uncertainty/NAME.png, grey of 16 bits: the mean variance of the probabilities, 0 to its highest possible value,
+0.25. Class names and colours come from run.json beside the model. A file that cannot be read is named, the others are
+done, and the exit code is 1.
 """
 
 import sys
@@ -57,6 +62,9 @@ def main(arguments=None):
         _pictures.save_mask(options.output / "masks" / f"{name}.png", found.mask, classes.palette)
         if found.objects is not None:
             _pictures.save_picture(options.output / "objects" / f"{name}.png", found.objects.astype("uint16"))
+        if found.uncertainty is not None:
+            picture = (found.uncertainty * (4 * 65535)).round().astype("uint16")
+            _pictures.save_picture(options.output / "uncertainty" / f"{name}.png", picture)
         if image.dtype == "uint16" or (image.dtype != "uint8" and value_range):
             image = to_255(image.astype("float32"), value_range)
         picture = overlay(image, found.mask, classes.colours, options.alpha)

@@ -64,7 +64,7 @@ def predictions(
         image, mask = np.asarray(image)[0], np.asarray(mask)[0]
         name = np.asarray(key[0]).reshape(-1)[0] if key else str(number)
         name = name.decode() if isinstance(name, bytes) else str(name)
-        found = segmenter.of_split(image)
+        found = segmenter.of_split(image, name)
         counts = confusion_matrix(mask, found.mask, num_classes, ignore_label)
         yield Prediction(name, image, mask, found.mask, counts, found.objects)
 

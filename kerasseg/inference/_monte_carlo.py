@@ -1,5 +1,7 @@
 """Uncertainty by Monte Carlo dropout."""
 
+from collections.abc import Callable
+
 import numpy as np
 import tensorflow as tf
 from tensorflow import keras
@@ -50,7 +52,7 @@ def monte_carlo(
     """
     if samples < 1:
         raise ValueError(f"samples must be at least 1, got {samples}")
-    sampler = _sampler(model, np.random.randint(2**31) if seed is None else seed)
+    sampler = sampler_of(model, seed)
     images = tf.convert_to_tensor(images, tf.float32)
 
     @tf.function(autograph=False)
@@ -67,9 +69,27 @@ def monte_carlo(
     return mean.numpy(), squares.numpy() / samples
 
 
-def _sampler(model, seed):
+def moments(draw: Callable, samples: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns mean and variance of what `draw()` gives, float32 arrays of one shape, over that many calls."""
+    mean = squares = np.float32(0)
+    for number in range(1, samples + 1):
+        drawn = draw()
+        deviation = drawn - mean
+        mean = mean + deviation / np.float32(number)
+        squares = squares + deviation * (drawn - mean)
+    return mean, squares / np.float32(samples)
+
+
+def drops(model: keras.Model) -> bool:
+    """Returns whether a model, or a model in it, has a layer of dropout."""
+    return any(
+        drops(layer) if isinstance(layer, keras.Model) else isinstance(layer, DROPOUTS) for layer in model.layers
+    )
+
+
+def sampler_of(model: keras.Model, seed: int | None) -> keras.Model:
     """Returns a copy of the model that draws a sample on each call, each of its layers of dropout differently."""
-    seeds = np.random.default_rng(seed)
+    seeds = np.random.default_rng(np.random.randint(2**31) if seed is None else seed)
 
     def clone(layer):
         if isinstance(layer, keras.Model):

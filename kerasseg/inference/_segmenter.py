@@ -7,7 +7,10 @@ from pathlib import Path
 import numpy as np
 from tensorflow import keras
 
+from kerasseg.inference._heads import one_output
 from kerasseg.inference._load import load_model
+from kerasseg.inference._monte_carlo import drops, moments, sampler_of
+from kerasseg.inference._proposals import Proposals
 from kerasseg.inference._reading import prepared, read_image
 from kerasseg.inference._rims import merged, rim_model, softmax
 from kerasseg.inference._tiled import predict_tiled
@@ -26,10 +29,12 @@ class Segmentation:
     Attributes:
         mask: uint8 [H, W], the most probable class of each pixel.
         objects: int32 [H, W], 1, 2, ... the single objects and 0 none; None where they were not asked for.
+        uncertainty: float32 [H, W]; None where no samples are taken. See `Segmenter.uncertainty`.
     """
 
     mask: np.ndarray
     objects: np.ndarray | None = None
+    uncertainty: np.ndarray | None = None
 
 
 class Segmenter:
@@ -51,14 +56,22 @@ class Segmenter:
             stride of 8.
         flip: Whether the image is also seen mirrored, left to right.
         rotate: Whether it is seen turned by 90, 180 and 270 degrees too.
+        head: Of models with several heads, or their mean, as UNet++ trained with deep supervision has: "mean" (its
+            accurate mode) or the number of one of them, 1 the shallowest (its fast mode). None: the model as it is.
+        samples: How many predictions with dropout left on are averaged, as Bayesian SegNet's authors do; 0: dropout is
+            off. With several views, each sample is a mean over all of them.
+        seed: Of the samples. The same one gives the same samples for the same sequence of images. None: drawn from
+            NumPy's global generator.
+        proposals: Boxes that are segmented one by one instead of the whole image, as DeconvNet's authors do: a
+            `Proposals`. Scores are then put together, softmax comes after. Tiles are not used.
     Raises:
         DataError: The model's file cannot be loaded, or the model has several outputs.
-        ValueError: `scales` are no positive numbers.
+        ValueError: An argument is none of the above, or they do not go together.
     Reference: Chen et al. 2017, arXiv:1706.05587, section 4.1, and tensorflow/models `research/deeplab/model.py`
         (`predict_labels_multi_scale`): images and logits are resized with aligned corners and not smoothed before,
         softmax comes after resizing, the mean is not weighted. Ronneberger et al. 2015, arXiv:1505.04597, table 1:
         the mean over "7 rotated versions"; which ones is not said. The square has eight symmetries, the image itself
-        and seven more: `rotate` with `flip`.
+        and seven more: `rotate` with `flip`. Kendall et al. 2015, arXiv:1511.02680, section 4.
     Differs: From DeepLab's, logits have been brought to the size of the resized image before they are resized to that
         of the image.
     """
@@ -75,16 +88,30 @@ class Segmenter:
         scales: Sequence[float] = (1.0,),
         flip: bool = False,
         rotate: bool = False,
+        head: str | int | None = None,
+        samples: int = 0,
+        seed: int | None = None,
+        proposals: Proposals | None = None,
     ):
         self._views = views(scales, flip, rotate)
-        self.model = model if isinstance(model, keras.Model) else load_model(model)
+        if isinstance(samples, bool) or samples not in range(1_000_000):
+            raise ValueError(f"samples must be a whole number, 0 or more, got {samples!r}")
+        if proposals is not None and not isinstance(proposals, Proposals):
+            raise ValueError(f"proposals must be a kerasseg.inference.Proposals, got {proposals!r}")
+        if proposals is not None and (samples or self._views != [View()]):
+            raise ValueError("proposals do not go with scales, flip, rotate or samples; give one or the other")
+        self.model = one_output(model if isinstance(model, keras.Model) else load_model(model), head)
         num_classes_of(self.model)
-        self._rims = rim_model(self.model)
+        self._rims = None if proposals else rim_model(self.model)
         self.value_range = value_range
         self._tiling = {"tile_size": tile_size, "overlap": overlap, "memory_budget": memory_budget, "blend": blend}
+        self._samples, self._proposals = samples, proposals
+        if samples and not drops(self.model):
+            raise ValueError(f"samples are taken with dropout left on, but {self.model.name!r} has no layer of dropout")
+        self._sampler = sampler_of(self._rims or self.model, seed) if samples else None
 
     def logits(self, image: np.ndarray | str | Path) -> np.ndarray:
-        """Returns float32 [H, W, K] of an image; of several views, the log of their mean probabilities.
+        """Returns float32 [H, W, K] of an image; of several views or samples, the log of their mean probabilities.
 
         Args:
             image: [H, W] or [H, W, C], uint8 (0-255), uint16 (scaled to 0-255) or float (0-255), or a file's path.
@@ -93,10 +120,8 @@ class Segmenter:
             DataError: The file cannot be read, or its channels do not fit the model.
             ValueError: The array is no image, or its channels do not fit the model.
         """
-        pixels = self._pixels(image)
-        if self._plain:
-            return self._logits(self.model, pixels)
-        return np.log(np.maximum(self._merged(self._mean(pixels)), _SMALLEST))
+        given = self._given(image)
+        return self._logits(self.model, *given) if self._plain else _log(self._merged(self._moments(*given)[0]))
 
     def prepared(self, image: np.ndarray) -> np.ndarray:
         """Returns what the model is given for an image [H, W] or [H, W, C]: float32 [H, W, C], see `prepared`."""
@@ -104,12 +129,25 @@ class Segmenter:
 
     def segment(self, image: np.ndarray | str | Path) -> np.ndarray:
         """Returns the most probable class of each pixel, uint8 [H, W], of an image as `logits` takes it."""
-        return self.everything(image).mask
+        return self._found(*self._given(image)).mask
 
     def probabilities(self, image: np.ndarray | str | Path) -> np.ndarray:
-        """Returns float32 [H, W, K] of an image as `logits` takes it: softmax of the logits, or its mean over views."""
-        pixels = self._pixels(image)
-        return softmax(self._logits(self.model, pixels)) if self._plain else self._merged(self._mean(pixels))
+        """Returns float32 [H, W, K] of an image as `logits` takes it: softmax of the logits, or its mean."""
+        return self._probabilities(*self._given(image))
+
+    def uncertainty(self, image: np.ndarray | str | Path) -> np.ndarray:
+        """Returns how little the samples agree on an image: float32 [H, W], 0 where all of them say the same.
+
+        It is the variance of the probabilities over the samples, averaged over the classes (of a model that knows rims,
+        over outside, inside and rim). At most 0.25.
+
+        Raises:
+            ValueError: No samples are taken.
+            DataError: As for `logits`.
+        """
+        if not self._samples:
+            raise ValueError("uncertainty takes samples: Segmenter(..., samples=40)")
+        return self._moments(*self._given(image))[1].mean(-1)
 
     def objects(self, image: np.ndarray | str | Path) -> np.ndarray:
         """Returns the single objects, int32 [H, W], 0 = none, of an image as `logits` takes it.
@@ -117,65 +155,85 @@ class Segmenter:
         A model that knows the rims of objects parts touching ones (`postprocess.split_by_rims`); of others, an object
         is a connected component of class 1.
         """
-        pixels = self._pixels(image)
+        given = self._given(image)
         if self._rims is None:
-            return objects(self._segmented(pixels).mask)
-        return split_by_rims(softmax(self._logits(self._rims, pixels)) if self._plain else self._mean(pixels))
+            return objects(self._found(*given).mask)
+        fine = softmax(self._logits(self._rims, *given)) if self._plain else self._moments(*given)[0]
+        return split_by_rims(fine)
 
     def everything(self, image: np.ndarray | str | Path, *, objects: bool = False) -> Segmentation:
-        """Returns the mask, and the single objects if they are asked for, of an image as `logits` takes it."""
-        return self._segmented(self._pixels(image), objects)
+        """Returns the mask, the uncertainty where samples are taken, and the objects if they are asked for, at once."""
+        return self._found(*self._given(image), with_objects=objects)
 
-    def of_split(self, pixels: np.ndarray) -> Segmentation:
-        """Returns mask and, from a model that knows rims, objects, in one pass, of an image as the model takes it.
+    def of_split(self, pixels: np.ndarray, key: str | None = None) -> Segmentation:
+        """Returns what is found in an image as the model takes it; of a model that knows rims, objects as well.
 
         Args:
             pixels: float32 [H, W, C], 0-255, as `kerasseg.pipeline.eval_images` gives it; not scaled again.
+            key: The image's name, for proposals from files.
         """
-        if self._rims is None:
-            return self._segmented(pixels)
-        if not self._plain:
-            return self._segmented(pixels, with_objects=True)
-        logits = self._logits(self._rims, pixels)
+        if self._rims is None or not self._plain:
+            return self._found(pixels, key, with_objects=self._rims is not None)
+        logits = self._logits(self._rims, pixels, key)
         return Segmentation(merged(logits).argmax(-1).astype(np.uint8), split_by_rims(softmax(logits)))
 
-    def _segmented(self, pixels, with_objects=False):
-        fine = None
+    def _probabilities(self, pixels, key):
         if self._plain:
-            scores = self._logits(self.model, pixels)
+            return softmax(self._logits(self.model, pixels, key))
+        return self._merged(self._moments(pixels, key)[0])
+
+    def _found(self, pixels, key, with_objects=False):
+        fine = variance = None
+        if self._plain:
+            scores = self._logits(self.model, pixels, key)
         else:
-            fine = self._mean(pixels)
+            fine, variance = self._moments(pixels, key)
             scores = self._merged(fine)
         mask = scores.argmax(-1).astype(np.uint8)
-        if not with_objects:
-            return Segmentation(mask)
-        if self._rims is None:
-            return Segmentation(mask, objects(mask))
-        fine = softmax(self._logits(self._rims, pixels)) if fine is None else fine
-        return Segmentation(mask, split_by_rims(fine))
+        found = None
+        if with_objects and self._rims is None:
+            found = objects(mask)
+        elif with_objects:
+            found = split_by_rims(softmax(self._logits(self._rims, pixels, key)) if fine is None else fine)
+        return Segmentation(mask, found, None if variance is None else variance.mean(-1))
 
     @property
     def _plain(self):
-        return self._views == [View()]
+        """Whether the logits of one forward pass are all there is."""
+        return self._views == [View()] and not self._samples
 
-    def _pixels(self, image):
+    def _given(self, image):
+        """Returns the pixels that the model is given for an image, and the image's name."""
         if not isinstance(image, (str, Path)):
-            return self.prepared(image)
+            return self.prepared(image), None
         pixels = read_image(image)
         try:
-            return self.prepared(pixels)
+            return self.prepared(pixels), Path(image).stem
         except ValueError as error:
             raise DataError(f"{image}: {error}") from error
 
-    def _logits(self, model, pixels):
+    def _logits(self, model, pixels, key):
+        if self._proposals is not None:
+            return self._proposals.scores(model, pixels, key)
         return predict_tiled(model, pixels, **self._tiling)
 
-    def _mean(self, pixels):
-        """Returns the mean probabilities over all views; of a model that knows rims, with the rims by themselves."""
-        model = self._rims or self.model
-        return mean_probabilities(lambda seen: self._logits(model, seen), pixels, self._views)
+    def _moments(self, pixels, key):
+        """Returns the mean probabilities over views and samples, and their variance over samples or None.
+
+        Of a model that knows rims, those of outside, inside and rim.
+        """
+        model = self._sampler or self._rims or self.model
+
+        def draw():
+            return mean_probabilities(lambda seen: self._logits(model, seen, key), pixels, self._views)
+
+        return moments(draw, self._samples) if self._samples else (draw(), None)
 
     def _merged(self, probabilities):
         if self._rims is None:
             return probabilities
         return np.stack([probabilities[..., 0], probabilities[..., 1] + probabilities[..., 2]], -1)
+
+
+def _log(probabilities):
+    return np.log(np.maximum(probabilities, _SMALLEST))
