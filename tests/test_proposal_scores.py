@@ -1,15 +1,20 @@
 """DeconvNet's way of looking at boxes, against loops written out and Pillow's resizing; EdgeBoxes; EDeconvNet."""
 
+import json
+import re
 import types
 
+import evaluate
 import numpy as np
+import predict
 import pytest
 from PIL import Image
 from tensorflow import keras
 
 from kerasseg.inference import EdgeBoxes, Ensemble, Proposals, Segmenter, predict_proposals, predictions, read_image
 from kerasseg.models import deconvnet, fcn_8s
-from kerasseg.spec import DataError
+from kerasseg.records import Example, write
+from kerasseg.spec import DataError, DatasetSpec
 
 SIDE = 16
 BOXES = np.array(
@@ -282,6 +287,60 @@ def test_edeconvnet_is_the_mean_or_the_product():
         Ensemble([boxes])
     with pytest.raises(ValueError, match="same classes, got 3, 2 classes"):
         Ensemble([boxes, Segmenter(small(2))])
+
+
+def test_the_tools_read_boxes_from_files(tmp_path, capsys):
+    """Boxes as EdgeBox writes them (x, y, w, h from pixel 1), with and without a second network; and their faults."""
+    from kerasseg._opencv import cv2
+
+    model, image = small(2), noise(30, 40).astype(np.uint8)
+    model.save(tmp_path / "m.keras")
+    Image.fromarray(image).save(tmp_path / "i.png")
+    (tmp_path / "boxes").mkdir()
+    (tmp_path / "boxes" / "i.txt").write_text("1 1 20 30\n-3 -5 30 20\n5 5 4 4\n11 6 25 25\n")
+    pixels = np.array([[0, 0, 30, 20], [-6, -4, 14, 26], [5, 10, 30, 35]])
+    expected = predict_proposals(model, image, pixels / (30, 40, 30, 40), aggregate="mean", min_side=5)
+    arguments = ["--model", tmp_path / "m.keras", "--proposals", tmp_path / "boxes", "--proposals-order", "xywh"]
+    arguments = [*map(str, arguments), "--min-proposal-side", "5", "--aggregate", "mean"]
+    files = ["--images", str(tmp_path / "i.png"), "--output", str(tmp_path / "out")]
+    predict.main([*arguments, *files])
+    mask = tmp_path / "out" / "masks" / "i.png"
+    np.testing.assert_array_equal(np.array(Image.open(mask)), expected.argmax(-1))
+    predict.main([*arguments, *files, "--and-model", str(tmp_path / "m.keras"), "--combine", "product"])
+    product = np.maximum(expected, 0) * np.maximum(Segmenter(model).logits(image), 0)
+    np.testing.assert_array_equal(np.array(Image.open(mask)), product.argmax(-1))
+
+    truth = expected.argmax(-1).astype(np.uint8)
+    spec = DatasetSpec("d", ("a", "b"))
+    write(tmp_path / "data", spec, {"val": [Example("i", image, truth)]}, progress=False)
+    evaluate.main([*arguments, "--data", str(tmp_path / "data"), "--output", str(tmp_path / "report")])
+    report = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert report["pixel_accuracy"] == 1
+    assert report["inference"]["proposals"] == str(tmp_path / "boxes")
+
+    for wrong, message in (
+        (["--flip"], "proposals do not go with scales, flip, rotate or samples"),
+        (["--proposals", str(tmp_path / "none")], "none does not exist"),
+        (["--and-model", str(tmp_path / "none")], "there is no such model file"),
+        (["--edges", "model.yml.gz"], "--edges goes with --proposals edge-boxes"),
+        (["--combine", "product"], "--combine product needs a second network"),
+        (["--head", "2"], "is for models of several heads"),
+        *([] if hasattr(cv2, "ximgproc") else [(["--proposals", "edge-boxes"], r"kerasseg\[proposals\]")]),
+    ):
+        with pytest.raises(DataError, match=message):
+            predict.main([*arguments, *files, *wrong])
+    capsys.readouterr()
+    for boxes, message in (
+        ("1 1 200 30", r"i.txt, image 'i': box 1 \(x 1, y 1, w 200, h 30\) leaves the image of 40x30 pixels"),
+        (None, "has no proposals for 'i'; found 'other'"),
+    ):
+        if boxes is None:
+            (tmp_path / "boxes" / "i.txt").rename(tmp_path / "boxes" / "other.txt")
+        else:
+            (tmp_path / "boxes" / "i.txt").write_text(boxes)
+        with pytest.raises(DataError, match="1 of 1 images could not be segmented"):
+            predict.main([*arguments, *files])
+        assert re.search(message, capsys.readouterr().err)
 
 
 def test_deconvnet_on_fifty_boxes_of_a_real_image(real_data):

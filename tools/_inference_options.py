@@ -87,6 +87,10 @@ def segmenter(options: argparse.Namespace, model: Path, value_range: tuple[float
 
     if options.overlap is not None and options.overlap >= (options.tile_size or 0):
         raise DataError(f"--overlap needs a --tile-size that is larger, got {options.tile_size or 'none'}")
+    if options.edges is not None and options.proposals != Path(EDGE_BOXES):
+        raise DataError(f"--edges goes with --proposals {EDGE_BOXES}")
+    if options.combine == "product" and options.and_model is None:
+        raise DataError("--combine product needs a second network: --and-model FILE")
     shared = {
         "tile_size": options.tile_size,
         "overlap": options.overlap,

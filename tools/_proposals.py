@@ -32,14 +32,14 @@ def add_format_options(parser) -> None:
         "--proposals-order",
         choices=tuple(ORDERS),
         default="xyxy",
-        help="columns of a box: corners, or corner and size (EdgeBox: xywh, Selective Search: yxyx; default: xyxy)",
+        help="columns of a box: corners, or corner and size (EdgeBox: xywh, Selective Search: yxyx)",
     )
     parser.add_argument(
         "--proposals-base",
         type=int,
         choices=(0, 1),
         default=1,
-        help="number of the first pixel: 1 as in MATLAB, or 0; the last pixel of a box belongs to it (default: 1)",
+        help="number of the first pixel: 1 as in MATLAB, or 0; the last pixel of a box belongs to it",
     )
 
 
