@@ -140,3 +140,18 @@ def test_what_samples_refuse():
         Segmenter(keras.Sequential([keras.Input((None, None, 1)), keras.layers.Conv2D(2, 1)]), samples=2)
     with pytest.raises(ValueError, match=r"uncertainty takes samples: Segmenter\(..., samples=40\)"):
         Segmenter(dropping()).uncertainty(np.zeros((3, 3)))
+
+
+def test_models_of_one_logit_tell_two_classes_apart():
+    """Its sigmoid is the probability of class 1, with several views too."""
+    image = keras.Input((None, None, 1))
+    layer = keras.layers.Conv2D(1, 3, padding="same")
+    model = keras.Model(image, layer(image))
+    pixels = np.random.default_rng(0).uniform(-5, 5, (20, 15, 1)).astype(np.float32)
+    ways = [model(seen[None]).numpy()[0, ..., 0] for seen in (pixels, pixels[:, ::-1])]
+    expected = [1 / (1 + np.exp(-ways[0])), (1 / (1 + np.exp(-ways[0])) + 1 / (1 + np.exp(-ways[1][:, ::-1]))) / 2]
+    for found, probability in zip((Segmenter(model), Segmenter(model, flip=True)), expected, strict=True):
+        np.testing.assert_allclose(found.probabilities(pixels)[..., 1], probability, atol=1e-5)
+        np.testing.assert_array_equal(found.segment(pixels), probability > 0.5)
+        split = [(pixels[None], (probability > 0.5)[None].astype(np.int32))]
+        np.testing.assert_array_equal(next(predictions(found, split, 2)).confusion_matrix.diagonal().sum(), 300)

@@ -42,13 +42,12 @@ def main(arguments=None):
     files = _pictures.image_files(options.images)
 
     from kerasseg.inference import read_image
-    from kerasseg.layers import num_classes_of
     from kerasseg.spec import to_255
 
     trained_on = _pictures.dataset_of(options.model)
     value_range = trained_on and trained_on.value_range
     segmenter = _inference_options.segmenter(options, options.model, value_range)
-    classes = _pictures.Classes.of_model(options.model, num_classes_of(segmenter.model))
+    classes = _pictures.Classes.of_model(options.model, segmenter.num_classes)
     (options.output / "masks").mkdir(parents=True, exist_ok=True)
     failed = 0
     for name, path in tqdm(files.items(), desc="segment", unit="image"):

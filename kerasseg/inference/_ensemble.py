@@ -7,7 +7,6 @@ import numpy as np
 from kerasseg.inference._reading import prepared
 from kerasseg.inference._rims import softmax
 from kerasseg.inference._segmenter import Segmentation, Segmenter
-from kerasseg.layers import num_classes_of
 
 COMBINATIONS = ("mean", "product")
 
@@ -40,10 +39,10 @@ class Ensemble(Segmenter):
             raise ValueError(f"expected two Segmenters or more, got {segmenters!r}")
         if combine not in COMBINATIONS:
             raise ValueError(f"combine must be one of {', '.join(COMBINATIONS)}, got {combine!r}")
-        counts = [num_classes_of(one.model) for one in segmenters]
+        counts = [one.num_classes for one in segmenters]
         if len(set(counts)) > 1:
             raise ValueError(f"expected models of the same classes, got {', '.join(map(str, counts))} classes")
-        if combine == "product" and not all(one._plain for one in segmenters):
+        if combine == "product" and not all(one._scores for one in segmenters):
             raise ValueError('combine="product" multiplies scores, and several views or samples have none; take "mean"')
         self.segmenters, self.combine = segmenters, combine
         self.model, self.value_range = segmenters[0].model, segmenters[0].value_range
@@ -53,7 +52,7 @@ class Ensemble(Segmenter):
         """As `Segmenter.of_split`; objects are not parted by rims."""
         return self._found([prepared(pixels, one.model.input_shape[-1]) for one in self.segmenters], key)
 
-    _plain = False
+    _plain = _scores = False
 
     def _given(self, image):
         given = [one._given(image) for one in self.segmenters]

@@ -7,7 +7,6 @@ import numpy as np
 from tensorflow import keras
 
 from kerasseg.inference._segmenter import Segmenter
-from kerasseg.layers import num_classes_of
 from kerasseg.metrics import confusion_matrix
 from kerasseg.spec import IGNORE_LABEL
 
@@ -57,9 +56,8 @@ def predictions(
     if isinstance(model, Segmenter) and options:
         raise ValueError(f"give {', '.join(options)} to the Segmenter itself; it was made with options of its own")
     segmenter = model if isinstance(model, Segmenter) else Segmenter(model, **options)
-    found = num_classes_of(segmenter.model)
-    if found != num_classes:
-        raise ValueError(f"the model tells {found} classes apart, the data set has {num_classes}")
+    if segmenter.num_classes != num_classes:
+        raise ValueError(f"the model tells {segmenter.num_classes} classes apart, the data set has {num_classes}")
     for number, (image, mask, *key) in enumerate(images):
         image, mask = np.asarray(image)[0], np.asarray(mask)[0]
         name = np.asarray(key[0]).reshape(-1)[0] if key else str(number)

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 from tensorflow import keras
 
+from kerasseg.inference._classes import class_ids, class_logits
 from kerasseg.inference._heads import one_output
 from kerasseg.inference._load import load_model
 from kerasseg.inference._monte_carlo import drops, moments, sampler_of
 from kerasseg.inference._proposals import Proposals
 from kerasseg.inference._reading import prepared, read_image
 from kerasseg.inference._rims import merged, rim_model, softmax
-from kerasseg.inference._tiled import predict_tiled
+from kerasseg.inference._tiled import predict_tiled, segment_tiled
 from kerasseg.inference._views import View, mean_probabilities, views
 from kerasseg.layers import num_classes_of
 from kerasseg.postprocess import objects, split_by_rims
@@ -113,6 +114,8 @@ class Segmenter:
     def logits(self, image: np.ndarray | str | Path) -> np.ndarray:
         """Returns float32 [H, W, K] of an image; of several views or samples, the log of their mean probabilities.
 
+        A model of one logit z, whose sigmoid is the probability of class 1, has two: 0 and z.
+
         Args:
             image: [H, W] or [H, W, C], uint8 (0-255), uint16 (scaled to 0-255) or float (0-255), or a file's path.
                 Grey images are repeated for a model of colour ones, and the like: see `prepared`.
@@ -121,7 +124,12 @@ class Segmenter:
             ValueError: The array is no image, or its channels do not fit the model.
         """
         given = self._given(image)
-        return self._logits(self.model, *given) if self._plain else _log(self._merged(self._moments(*given)[0]))
+        return self._logits(self.model, *given) if self._scores else _log(self._merged(self._moments(*given)[0]))
+
+    @property
+    def num_classes(self) -> int:
+        """K; 2 of a model of one logit."""
+        return max(num_classes_of(self.model), 2)
 
     def prepared(self, image: np.ndarray) -> np.ndarray:
         """Returns what the model is given for an image [H, W] or [H, W, C]: float32 [H, W, C], see `prepared`."""
@@ -158,7 +166,7 @@ class Segmenter:
         given = self._given(image)
         if self._rims is None:
             return objects(self._found(*given).mask)
-        fine = softmax(self._logits(self._rims, *given)) if self._plain else self._moments(*given)[0]
+        fine = softmax(self._logits(self._rims, *given)) if self._scores else self._moments(*given)[0]
         return split_by_rims(fine)
 
     def everything(self, image: np.ndarray | str | Path, *, objects: bool = False) -> Segmentation:
@@ -172,24 +180,25 @@ class Segmenter:
             pixels: float32 [H, W, C], 0-255, as `kerasseg.pipeline.eval_images` gives it; not scaled again.
             key: The image's name, for proposals from files.
         """
-        if self._rims is None or not self._plain:
+        if self._rims is None or not self._scores:
             return self._found(pixels, key, with_objects=self._rims is not None)
         logits = self._logits(self._rims, pixels, key)
-        return Segmentation(merged(logits).argmax(-1).astype(np.uint8), split_by_rims(softmax(logits)))
+        return Segmentation(class_ids(merged(logits)), split_by_rims(softmax(logits)))
 
     def _probabilities(self, pixels, key):
-        if self._plain:
+        if self._scores:
             return softmax(self._logits(self.model, pixels, key))
         return self._merged(self._moments(pixels, key)[0])
 
     def _found(self, pixels, key, with_objects=False):
         fine = variance = None
         if self._plain:
-            scores = self._logits(self.model, pixels, key)
+            mask = segment_tiled(self.model, pixels, **self._tiling)
+        elif self._scores:
+            mask = class_ids(self._logits(self.model, pixels, key))
         else:
             fine, variance = self._moments(pixels, key)
-            scores = self._merged(fine)
-        mask = scores.argmax(-1).astype(np.uint8)
+            mask = class_ids(self._merged(fine))
         found = None
         if with_objects and self._rims is None:
             found = objects(mask)
@@ -198,9 +207,14 @@ class Segmenter:
         return Segmentation(mask, found, None if variance is None else variance.mean(-1))
 
     @property
-    def _plain(self):
-        """Whether the logits of one forward pass are all there is."""
+    def _scores(self):
+        """Whether there are logits or scores; a mean of probabilities has none."""
         return self._views == [View()] and not self._samples
+
+    @property
+    def _plain(self):
+        """Whether the logits of the image as it is, once, are all there is."""
+        return self._scores and self._proposals is None
 
     def _given(self, image):
         """Returns the pixels that the model is given for an image, and the image's name."""
@@ -214,8 +228,8 @@ class Segmenter:
 
     def _logits(self, model, pixels, key):
         if self._proposals is not None:
-            return self._proposals.scores(model, pixels, key)
-        return predict_tiled(model, pixels, **self._tiling)
+            return class_logits(self._proposals.scores(model, pixels, key))
+        return class_logits(predict_tiled(model, pixels, **self._tiling))
 
     def _moments(self, pixels, key):
         """Returns the mean probabilities over views and samples, and their variance over samples or None.
