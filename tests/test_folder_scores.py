@@ -116,6 +116,17 @@ def test_another_label_may_be_ignored_and_some_images_scored(masks, tmp_path):
     assert list(report["image_iou"]) == ["a"]
 
 
+def test_single_pixels_and_void_alone_are_scored(tmp_path):
+    for name, truth, predicted in (("a", [[1]], [[1]]), ("b", [[255, 255]], [[0, 1]]), ("c", [[0], [1]], [[1], [1]])):
+        save(tmp_path / "labels" / f"{name}.png", np.array(truth, np.uint8))
+        save(tmp_path / "predictions" / f"{name}.png", np.array(predicted, np.uint8))
+    (tmp_path / "classes.txt").write_text("off\non\n")
+    report = score(tmp_path, "--classes", tmp_path / "classes.txt")
+    assert report["confusion_matrix"] == [[0, 1], [0, 2]]
+    assert report["per_image"]["mean_iou"] == pytest.approx((1 + 1 / 4) / 2)  # of the two that have pixels
+    assert report["num_images"] == 3
+
+
 def test_numbers_of_objects_are_scored_as_objects(tmp_path):
     """16-bit PNG and TIFF with numbers above 255, and gaps."""
     truth = np.zeros((40, 60), np.uint16)
@@ -175,6 +186,8 @@ def test_what_is_wrong_with_the_files_is_said_in_one_line(masks, tmp_path, capsy
     refused("images/b.png has 7x7 pixels, .*labels/b.png has 21x25", *classes, "--images", tmp_path / "images")
     (tmp_path / "val.txt").write_text("a\nc\n")
     refused("val.txt names 'c', which is not in .*labels", *classes, "--list", tmp_path / "val.txt")
+    (tmp_path / "val.txt").write_text("\n")
+    refused("val.txt names no image", *classes, "--list", tmp_path / "val.txt")
     (predictions / "a.png").rename(predictions / "c.png")
     refused("labels/a.png has no prediction: expected .*predictions/a.png .1 of 2 labels", *classes)
     (predictions / "c.png").rename(predictions / "a.png")

@@ -111,6 +111,8 @@ def _pairs(options) -> list[Pair]:
                 f"{options.list} names {unknown[0]!r}, which is not in {options.labels} ({len(unknown)} such)"
             )
         labels = {by_name[name]: labels[by_name[name]] for name in names}
+        if not labels:
+            raise DataError(f"{options.list} names no image; expected one name a line")
     lacking = [stem for stem in labels if stem not in predictions]
     if lacking:
         raise DataError(

@@ -5,12 +5,27 @@ import numpy as np
 OBJECTS_BY = ("auto", "components", "watershed")
 
 
+def objects_of(predicted: np.ndarray, objects: np.ndarray | None, objects_by: str) -> np.ndarray:
+    """Returns the objects in a predicted class map, int32 [H, W].
+
+    Args:
+        predicted: Class ids, integer [H, W]; 1 are the objects.
+        objects: As the model itself told them apart, if it can.
+        objects_by: "components", "watershed" (`postprocess.split_by_distance`), or "auto": `objects` where there are,
+            else components.
+    """
+    from kerasseg import postprocess
+
+    if objects_by == "watershed":
+        return postprocess.split_by_distance(predicted)
+    return objects if objects_by == "auto" and objects is not None else postprocess.objects(predicted)
+
+
 class ObjectScores:
     """Compares predicted objects with true ones.
 
     Args:
-        objects_by: How a class map becomes objects: "components", "watershed" (`postprocess.split_by_distance`), or
-            "auto": as the model itself told objects apart, if it knows their rims, else components.
+        objects_by: As for `objects_of`.
         membranes: Whether to add the scores of the ISBI-2012 challenge.
     """
 
@@ -26,7 +41,8 @@ class ObjectScores:
 
         if instances is None:
             return
-        found, values = self._objects(prediction), self._values
+        found = objects_of(prediction.predicted, prediction.objects, self._objects_by)
+        values = self._values
         score = metrics.adapted_rand_f_score(instances, found)
         if score is not None:
             values["f"].append(score)
@@ -42,15 +58,6 @@ class ObjectScores:
         if self._membranes and instances.any():
             values["rand"].append(metrics.isbi_rand_score(instances, found))
             values["information"].append(metrics.isbi_information_score(instances, found))
-
-    def _objects(self, prediction):
-        from kerasseg.postprocess import objects, split_by_distance
-
-        if self._objects_by == "watershed":
-            return split_by_distance(prediction.predicted)
-        if self._objects_by == "auto" and prediction.objects is not None:
-            return prediction.objects
-        return objects(prediction.predicted)
 
     def result(self) -> dict:
         """Returns the scores for `report.json`; None where nothing could be scored.

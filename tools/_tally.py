@@ -47,6 +47,7 @@ class Tally:
         self.image_ious = {}
         """{key: mean IoU of the image}"""
         self._objects = objects
+        self._count = 0
         self._images = []  # the scores of each image, as `per_image=True` takes them
         self._borders = [] if borders else None
         self._trimaps = {width: np.zeros((K, K), np.int64) for width in TRIMAP_WIDTHS} if borders else {}
@@ -57,6 +58,7 @@ class Tally:
 
         matrix, K = prediction.confusion_matrix, len(self.class_names)
         self.matrix += matrix
+        self._count += 1
         iou = metrics.scores(matrix)["mean_iou"]
         self.image_ious[prediction.key] = iou
         if matrix.any():
@@ -76,7 +78,7 @@ class Tally:
 
         baseline = self.baseline()
         return {
-            "num_images": len(self.image_ious),
+            "num_images": self._count,
             **scores(self.matrix, self.class_names),
             "confusion_matrix": self.matrix.tolist(),
             **(self._objects.result() if self._objects else {}),

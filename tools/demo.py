@@ -47,7 +47,7 @@ def main(arguments=None):
     print(f"\nDone in {(time.monotonic() - start) / 60:.1f} minutes.")
     print(f"mIoU on {scores['num_images']} held-out images: {scores['mean_iou']:.3f}")
     for label, path in (
-        ("report", report / "report.json"),
+        ("report", report / "report.html"),
         ("confusion matrix", report / "confusion_matrix.png"),
         ("overlays", report / "overlays"),
         ("training curves", run / "curves.png"),

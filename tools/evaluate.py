@@ -95,6 +95,7 @@ def _options(arguments):
 def _made(arguments, started: float) -> dict:
     """Returns when, with what and by which command the report was made."""
     import platform
+    from importlib.metadata import version
 
     import tensorflow as tf
     from tensorflow import keras
@@ -108,7 +109,8 @@ def _made(arguments, started: float) -> dict:
         "command": shlex.join(["python", "tools/evaluate.py", *given]),
         "kerasseg": __version__,
         "tensorflow": tf.__version__,
-        "keras": keras.__version__,
+        # Not every Keras tells its version itself; the package is keras, or tf_keras where that was chosen.
+        "keras": version(keras.Model.__module__.split(".")[0]),
         "python": platform.python_version(),
     }
 
