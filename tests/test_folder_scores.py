@@ -5,9 +5,11 @@ import tarfile
 
 import evaluate
 import numpy as np
+import predict
 import pytest
 import tifffile
 from PIL import Image
+from tensorflow import keras
 
 from kerasseg import metrics
 from kerasseg.records import read_mask
@@ -232,6 +234,34 @@ def test_the_submission_is_read_back(tmp_path, kind):
     with pytest.raises(DataError, match="has 17x5 pixels"):
         score(tmp_path, *options[:-1], tmp_path / f"other_{kind}")
     assert not list(tmp_path.glob("other_*"))
+
+
+def test_predictions_of_a_model_are_submitted(tmp_path):
+    """Brighter than 100: class 1, of 21; a model of 2 classes is refused, and images that cannot be read, too."""
+    image = np.random.default_rng(2).integers(0, 255, (9, 8)).astype(np.uint8)
+    save(tmp_path / "test" / "2008_000001.png", image)
+    for num_classes in (21, 2):
+        picture = keras.Input((None, None, 1))
+        layer = keras.layers.Conv2D(num_classes, 1)
+        model = keras.Model(picture, layer(picture))
+        kernel = np.zeros((1, 1, 1, num_classes))
+        kernel[..., 1] = 1
+        layer.set_weights([kernel, np.array([100.5, *[0] * (num_classes - 1)])])
+        model.save(tmp_path / f"{num_classes}.keras")
+    archive = tmp_path / "voc.tar"
+    given = ["--images", tmp_path / "test", "--output", tmp_path / "out", "--voc-submission", archive]
+    predict.main([str(argument) for argument in ["--model", tmp_path / "21.keras", *given]])
+    with tarfile.open(archive) as found:
+        assert found.getnames() == ["results/VOC2012/Segmentation/comp6_test_cls/2008_000001.png"]
+        mask = np.asarray(Image.open(found.extractfile(found.getnames()[0])))
+    np.testing.assert_array_equal(mask, image > 100)
+    archive.unlink()
+    with pytest.raises(DataError, match="the predictions tell 2 classes apart; expected the 21 of PASCAL VOC"):
+        predict.main([str(argument) for argument in ["--model", tmp_path / "2.keras", *given]])
+    (tmp_path / "test" / "2008_000002.png").write_text("no picture")
+    with pytest.raises(DataError, match="1 of 2 images could not be segmented"):
+        predict.main([str(argument) for argument in ["--model", tmp_path / "21.keras", *given]])
+    assert not list(tmp_path.glob("voc.tar*"))
 
 
 def background_everywhere(real_data, tmp_path, step):

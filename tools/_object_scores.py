@@ -5,6 +5,16 @@ import numpy as np
 OBJECTS_BY = ("auto", "components", "watershed")
 
 
+def add_option(parser) -> None:
+    """Adds the option that says how objects are made."""
+    parser.add_argument(
+        "--objects-by",
+        choices=OBJECTS_BY,
+        default="auto",
+        help="how the predicted class 1 becomes objects; auto: by rims where the model knows them, else components",
+    )
+
+
 def objects_of(predicted: np.ndarray, objects: np.ndarray | None, objects_by: str) -> np.ndarray:
     """Returns the objects in a predicted class map, int32 [H, W].
 

@@ -1,10 +1,10 @@
-r"""Scores a trained model on a split of a converted data set, or a folder of predicted masks against one of labels.
+"""Scores a trained model on a split of a converted data set, or a folder of predicted masks against one of labels.
 
     python tools/evaluate.py --model runs/voc/best.keras --data tfrecords/voc2012 --split val --output reports/voc
     python tools/evaluate.py --model runs/cells/best.keras --data tfrecords/cells --output reports/cells --pictures 8
     python tools/evaluate.py --model runs/voc/best.keras --data tfrecords/voc2012 --output reports/voc_ms \\
         --scales .5 .75 1 1.25 1.5 1.75 --flip
-    python tools/evaluate.py --predictions theirs --labels VOC2012/SegmentationClass --list val.txt --voc-colours \
+    python tools/evaluate.py --predictions theirs --labels VOC2012/SegmentationClass --list val.txt --voc-colours \\
         --output reports/theirs
     python tools/evaluate.py --predictions found --labels truth --instances --output reports/nuclei
 
@@ -69,12 +69,7 @@ def _options(arguments):
     parser.add_argument("--output", type=Path, required=True, help="folder to write to")
     parser.add_argument("--pictures", type=int, default=4, help="how many of the worst and of the best images to draw")
     parser.add_argument("--no-borders", action="store_true", help="leave out the scores at the borders between classes")
-    parser.add_argument(
-        "--objects-by",
-        choices=_object_scores.OBJECTS_BY,
-        default="auto",
-        help="how the predicted class 1 becomes objects; auto: by rims where the model knows them, else components",
-    )
+    _object_scores.add_option(parser)
     parser.add_argument("--membranes", action="store_true", help="add the scores of the ISBI-2012 challenge")
     _inference_options.add(parser)
     _folder_predictions.add_options(parser)

@@ -6,13 +6,14 @@
     python tools/predict.py --model runs/segnet/best.keras --images drive/ --output predicted --samples 40
     python tools/predict.py --model deconvnet.keras --and-model fcn_8s.keras --proposals boxes/ --images photos/ \\
         --output predicted
+    python tools/predict.py --model runs/voc/best.keras --images test/ --output predicted --voc-submission voc.tgz
 
 Writes OUTPUT/masks/NAME.png, OUTPUT/overlays/NAME.png and OUTPUT/legend.png; files of these names are written over,
 others in OUTPUT are left alone. With --objects also OUTPUT/objects/NAME.png, the single objects' numbers in 16 bits:
-parted where they touch, if the model knows rims, else the connected parts of class 1. With --samples also
-OUTPUT/uncertainty/NAME.png, grey of 16 bits: the mean variance of the probabilities, 0 to its highest possible value,
-0.25. Class names and colours come from run.json beside the model. A file that cannot be read is named, the others are
-done, and the exit code is 1.
+parted where they touch, if the model knows rims, else the connected parts of class 1, or as --objects-by says. With
+--samples also OUTPUT/uncertainty/NAME.png, grey of 16 bits: the mean variance of the probabilities, 0 to its highest
+possible value, 0.25. Class names and colours come from run.json beside the model. A file that cannot be read is named,
+the others are done, and the exit code is 1.
 """
 
 import sys
@@ -20,6 +21,8 @@ from pathlib import Path
 
 import _cli
 import _inference_options
+import _object_scores
+import _voc_submission
 
 
 def main(arguments=None):
@@ -29,7 +32,9 @@ def main(arguments=None):
     parser.add_argument("--output", type=Path, required=True, help="folder to write to")
     parser.add_argument("--alpha", type=float, default=0.5, help="share of the class colour in overlays, 0-1")
     parser.add_argument("--objects", action="store_true", help="write the numbers of single objects (cells) as well")
+    _object_scores.add_option(parser)
     _inference_options.add(parser)
+    _voc_submission.add_options(parser)
     options = parser.parse_args(arguments)
     if not 0 <= options.alpha <= 1:
         parser.error("--alpha must lie in 0-1")
@@ -37,41 +42,62 @@ def main(arguments=None):
     import _pictures
     from tqdm import tqdm
 
-    from kerasseg.postprocess import legend, overlay
+    from kerasseg.postprocess import legend
 
     files = _pictures.image_files(options.images)
 
     from kerasseg.inference import read_image
-    from kerasseg.spec import to_255
 
     trained_on = _pictures.dataset_of(options.model)
     value_range = trained_on and trained_on.value_range
     segmenter = _inference_options.segmenter(options, options.model, value_range)
     classes = _pictures.Classes.of_model(options.model, segmenter.num_classes)
-    (options.output / "masks").mkdir(parents=True, exist_ok=True)
     failed = 0
-    for name, path in tqdm(files.items(), desc="segment", unit="image"):
-        try:
-            image = read_image(path)
-            found = segmenter.everything(path, objects=options.objects)
-        except _cli.DataError as error:
-            tqdm.write(f"error: {error}", file=sys.stderr)
-            failed += 1
-            continue
-        _pictures.save_mask(options.output / "masks" / f"{name}.png", found.mask, classes.palette)
-        if found.objects is not None:
-            _pictures.save_picture(options.output / "objects" / f"{name}.png", found.objects.astype("uint16"))
-        if found.uncertainty is not None:
-            picture = (found.uncertainty * (4 * 65535)).round().astype("uint16")
-            _pictures.save_picture(options.output / "uncertainty" / f"{name}.png", picture)
-        if image.dtype == "uint16" or (image.dtype != "uint8" and value_range):
-            image = to_255(image.astype("float32"), value_range)
-        picture = overlay(image, found.mask, classes.colours, options.alpha)
-        _pictures.save_picture(options.output / "overlays" / f"{name}.png", picture)
-    _pictures.save_picture(options.output / "legend.png", legend(classes.names, classes.colours))
-    print(f"{len(files) - failed} of {len(files)} images segmented: {options.output / 'masks'}")
-    if failed:
-        raise _cli.DataError(f"{failed} of {len(files)} images could not be segmented; they are named above")
+    with _voc_submission.of(options, len(classes.names)) as submission:
+        (options.output / "masks").mkdir(parents=True, exist_ok=True)
+        for name, path in tqdm(files.items(), desc="segment", unit="image"):
+            try:
+                image = read_image(path)
+                found = segmenter.everything(path, objects=options.objects)
+            except _cli.DataError as error:
+                tqdm.write(f"error: {error}", file=sys.stderr)
+                failed += 1
+                continue
+            _write(options, name, _displayed(image, value_range), found, classes)
+            if submission:
+                submission.add(name, found.mask)
+        _pictures.save_picture(options.output / "legend.png", legend(classes.names, classes.colours))
+        print(f"{len(files) - failed} of {len(files)} images segmented: {options.output / 'masks'}")
+        if failed:  # A submission that lacks images is none.
+            raise _cli.DataError(f"{failed} of {len(files)} images could not be segmented; they are named above")
+    if submission:
+        print(f"for the server: {options.voc_submission}")
+
+
+def _displayed(image, value_range):
+    """Returns an image as 0-255, as the model saw it."""
+    from kerasseg.spec import to_255
+
+    if image.dtype == "uint16" or (image.dtype != "uint8" and value_range):
+        return to_255(image.astype("float32"), value_range)
+    return image
+
+
+def _write(options, name, image, found, classes):
+    """Writes what was found in one image."""
+    import _pictures
+
+    from kerasseg.postprocess import overlay
+
+    _pictures.save_mask(options.output / "masks" / f"{name}.png", found.mask, classes.palette)
+    if options.objects:
+        objects = _object_scores.objects_of(found.mask, found.objects, options.objects_by)
+        _pictures.save_picture(options.output / "objects" / f"{name}.png", objects.astype("uint16"))
+    if found.uncertainty is not None:
+        picture = (found.uncertainty * (4 * 65535)).round().astype("uint16")
+        _pictures.save_picture(options.output / "uncertainty" / f"{name}.png", picture)
+    picture = overlay(image, found.mask, classes.colours, options.alpha)
+    _pictures.save_picture(options.output / "overlays" / f"{name}.png", picture)
 
 
 if __name__ == "__main__":
