@@ -14,7 +14,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     option = group.add_argument
     option("--tile-size", type=_positive, help="side of the tiles that large images are cut into (default: whole)")
     option("--overlap", type=_count, help="pixels that tiles share (default: a quarter of the tile)")
-    option("--memory-gib", type=_size, default=2.0, help="where no tile size is given: memory for a tile")
+    option("--memory-gib", type=_size, default=2.0, help="where no tile size is given: memory for tiles and result")
     option(
         "--scales",
         type=_size,

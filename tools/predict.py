@@ -14,6 +14,9 @@ parted where they touch, if the model knows rims, else the connected parts of cl
 --samples also OUTPUT/uncertainty/NAME.png, grey of 16 bits: the mean variance of the probabilities, 0 to its highest
 possible value, 0.25. Class names and colours come from run.json beside the model. A file that cannot be read is named,
 the others are done, and the exit code is 1.
+
+Images of more than 50 million pixels are segmented by windows: the mask is OUTPUT/masks/NAME.tif, and there is no
+overlay. TIFFs and .npy files are read by windows as well, and may be larger than memory.
 """
 
 import sys
@@ -23,6 +26,9 @@ import _cli
 import _inference_options
 import _object_scores
 import _voc_submission
+
+LARGE_PIXELS = 50_000_000
+"""Images of more are segmented by windows: whole, with overlay and all, they would take gigabytes."""
 
 
 def main(arguments=None):
@@ -46,7 +52,7 @@ def main(arguments=None):
 
     files = _pictures.image_files(options.images)
 
-    from kerasseg.inference import read_image
+    from kerasseg.inference import open_windows
 
     trained_on = _pictures.dataset_of(options.model)
     value_range = trained_on and trained_on.value_range
@@ -57,7 +63,11 @@ def main(arguments=None):
         (options.output / "masks").mkdir(parents=True, exist_ok=True)
         for name, path in tqdm(files.items(), desc="segment", unit="image"):
             try:
-                image = read_image(path)
+                image = open_windows(path)
+                if image.shape[0] * image.shape[1] > LARGE_PIXELS:
+                    _segment_by_windows(segmenter, path, name, image.shape[:2], options, classes)
+                    continue
+                image = image[:, :]
                 found = segmenter.everything(path, objects=options.objects)
             except _cli.DataError as error:
                 tqdm.write(f"error: {error}", file=sys.stderr)
@@ -72,6 +82,26 @@ def main(arguments=None):
             raise _cli.DataError(f"{failed} of {len(files)} images could not be segmented; they are named above")
     if submission:
         print(f"for the server: {options.voc_submission}")
+
+
+def _segment_by_windows(segmenter, path, name, size, options, classes):
+    """Writes the mask of a large image."""
+    from tqdm import tqdm
+
+    if options.objects or options.voc_submission or not getattr(segmenter, "takes_windows", False):
+        raise _cli.DataError(
+            f"{path}: {size[1]}x{size[0]} pixels are segmented by windows, which gives the mask alone, from one "
+            "network and one view; leave out --objects, --voc-submission and the recipes, or cut the image into parts"
+        )
+    tqdm.write(f"{name}: by windows, {segmenter.memory_needed(size, 'file')}")
+    with tqdm(desc=name, unit="tile", leave=False) as bar:
+
+        def show(done, total):
+            bar.total = total
+            bar.update(done - bar.n)
+
+        target = options.output / "masks" / f"{name}.tif"
+        segmenter.segment_file(path, target, palette=classes.palette, on_progress=show)
 
 
 def _displayed(image, value_range):

@@ -1,8 +1,9 @@
 """From a trained model to masks: images of any size, kind and number.
 
 `Segmenter` for people who only want masks: it carries tiles, views, heads, samples and proposals as options, and
-`Ensemble` joins several. `predict_tiled` for the logits of one array, `predict_proposals` and `shift_and_stitch` for
-scores in other ways, `evaluate` for a split, `monte_carlo` for the uncertainty of a network with dropout.
+`Ensemble` joins several. `predict_tiled` for the logits of one array, `segment_file` for images larger than memory,
+`memory_needed` for what either takes, `predict_proposals` and `shift_and_stitch` for scores in other ways, `evaluate`
+for a split, `monte_carlo` for the uncertainty of a network with dropout.
 """
 
 from kerasseg.inference._edge_boxes import EdgeBoxes
@@ -12,6 +13,7 @@ from kerasseg.inference._load import load_model
 from kerasseg.inference._monte_carlo import monte_carlo
 from kerasseg.inference._proposals import Proposals, predict_proposals
 from kerasseg.inference._reading import prepared, read_image
+from kerasseg.inference._segment_file import segment_file
 from kerasseg.inference._segmenter import Segmentation, Segmenter
 from kerasseg.inference._shift_and_stitch import shift_and_stitch
 from kerasseg.inference._tiled import predict_tiled, segment_tiled
@@ -36,6 +38,7 @@ __all__ = [
     "predictions",
     "prepared",
     "read_image",
+    "segment_file",
     "segment_tiled",
     "shift_and_stitch",
 ]

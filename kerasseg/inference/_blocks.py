@@ -26,7 +26,7 @@ def blocks(
         call: Images float32 [B, h, w, C] -> logits float32 [B, h, w, K].
         image: [H, W, C], an array or what gives one for a slice of rows and a slice of columns.
         tiling: Where the tiles lie.
-        on_progress: Called with the number of tiles that are done and of all.
+        on_progress: Called with the number of tiles that went through the network, and of all.
     """
     tiles = _logits(call, image, tiling, on_progress)
     below: list = [None] * len(tiling.columns)
@@ -66,13 +66,13 @@ def _logits(call, image, tiling, on_progress) -> Iterator[np.ndarray]:
         pixels = np.empty((len(batch), *tiling.tile_size, image.shape[2]), np.float32)
         for place, (row, column) in zip(pixels, batch, strict=True):
             place[...] = _pixels(image, row, column)
-        if batch[-1][1] is tiling.columns[-1]:
+        if any(column is tiling.columns[-1] for _, column in batch):
             release(image)
         logits = call(tf.constant(pixels)).numpy()
-        for (row, column), tile in zip(batch, logits, strict=True):
-            yield tile[: row.stop - row.start, : column.stop - column.start]
         if on_progress:
             on_progress(done + len(batch), tiling.num_tiles)
+        for (row, column), tile in zip(batch, logits, strict=True):
+            yield tile[: row.stop - row.start, : column.stop - column.start]
 
 
 def _pixels(image, row: Span, column: Span) -> np.ndarray:

@@ -12,13 +12,14 @@ from PIL import Image
 from kerasseg.inference._tiff import MAX_PIXELS, TIFF_MAGIC, TiffWindows, too_large
 from kerasseg.spec import DataError, to_255
 
+NUMPY_MAGIC = b"\x93NUMPY"
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 # Weights of red, green and blue in grey: ITU-R BT.601, as in JPEG and Pillow.
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """Reads an image file: JPEG, PNG, TIFF and what else Pillow reads.
+    """Reads an image file: JPEG, PNG, TIFF, what else Pillow reads, and arrays in `.npy` files.
 
     Palettes are resolved, CMYK becomes RGB, an orientation in the file's metadata is ignored (as in training).
 
@@ -35,9 +36,9 @@ def read_image(path: str | Path) -> np.ndarray:
     if not path.is_file():
         raise DataError(f"{path}: there is no such file")
     with open(path, "rb") as file:
-        magic = file.read(4)
+        magic = file.read(6)
     try:
-        image = _tiff(path) if magic in TIFF_MAGIC else _decoded(path)
+        image = (_tiff if magic[:4] in TIFF_MAGIC else _array if magic == NUMPY_MAGIC else _decoded)(path)
     except DataError:
         raise
     except Exception as error:  # Decoders raise whatever they like on damaged files.
@@ -62,6 +63,15 @@ def _tiff(path):
     if image.ndim == 3 and axes[0] in "SC":  # Planes one after the other.
         image = np.moveaxis(image, 0, 2)
     return image if image.dtype in (np.uint8, np.uint16, bool) else image.astype(np.float32)
+
+
+def _array(path):
+    image = np.load(path, mmap_mode="r")
+    if image.dtype.kind not in "uifb":
+        raise ValueError(f"its values are of type {image.dtype}")
+    if image.size > MAX_PIXELS * 4:
+        raise too_large(path, *image.shape[:2])
+    return np.array(image) if image.dtype in (np.uint8, np.uint16, bool) else image.astype(np.float32)
 
 
 def _decoded(path):

@@ -1,7 +1,7 @@
 """One object that makes masks of whatever image it is given."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,9 @@ from kerasseg.inference._monte_carlo import drops, moments, sampler_of
 from kerasseg.inference._proposals import Proposals
 from kerasseg.inference._reading import prepared, read_image
 from kerasseg.inference._rims import merged, rim_model, softmax
+from kerasseg.inference._segment_file import segment_file
 from kerasseg.inference._tiled import predict_tiled, segment_tiled
+from kerasseg.inference._tiling import Tiling, memory_needed
 from kerasseg.inference._views import View, mean_probabilities, views
 from kerasseg.layers import num_classes_of
 from kerasseg.postprocess import objects, split_by_rims
@@ -157,6 +159,29 @@ class Segmenter:
             raise ValueError("uncertainty takes samples: Segmenter(..., samples=40)")
         return self._moments(*self._given(image))[1].mean(-1)
 
+    def segment_file(
+        self,
+        source: np.ndarray | str | Path,
+        target: str | Path,
+        *,
+        palette: np.ndarray | None = None,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> Tiling:
+        """Writes the mask of an image that may be larger than memory: `kerasseg.inference.segment_file`.
+
+        Raises:
+            ValueError: There are several views, samples or proposals, which are not put together by windows.
+            DataError: As there.
+        """
+        if not self.takes_windows:
+            raise ValueError("segment_file sees an image once, as it is: no other views, samples or proposals")
+        options = {"palette": palette, "value_range": self.value_range, "on_progress": on_progress}
+        return segment_file(self.model, source, target, **options, **self._tiling)
+
+    def memory_needed(self, size: tuple[int, int], result: str = "mask") -> Tiling:
+        """Tells how an image [H, W] would be cut and what that takes: `kerasseg.inference.memory_needed`."""
+        return memory_needed(self.model, size, result=result, **self._tiling)
+
     def objects(self, image: np.ndarray | str | Path) -> np.ndarray:
         """Returns the single objects, int32 [H, W], 0 = none, of an image as `logits` takes it.
 
@@ -215,6 +240,11 @@ class Segmenter:
     def _plain(self):
         """Whether the logits of the image as it is, once, are all there is."""
         return self._scores and self._proposals is None
+
+    @property
+    def takes_windows(self) -> bool:
+        """Whether an image goes through the network once and as it is, which `segment_file` needs."""
+        return self._plain
 
     def _given(self, image):
         """Returns the pixels that the model is given for an image, and the image's name."""

@@ -45,15 +45,14 @@ def predict_tiled(
         blend: Weights of overlapping tiles: "gaussian" (highest in the tile's middle) or "linear" (a ramp).
         batch_size: Tiles that go through the network at the same time. None: as many small ones as have 2^15 pixels,
             which is what pays on a CPU; on a GPU more may.
-        on_progress: Called with the number of tiles that are done and of all.
+        on_progress: Called with the number of tiles that went through the network, and of all.
 
     Returns:
         Logits float32 [H, W, K].
 
     Raises:
-        ValueError: The image is empty or has other channels than the model, an argument is out of range, or what
-            cannot be cut takes more than the memory budget.
-        DataError: The model has several outputs.
+        ValueError: The image is empty or has other channels than the model, or an argument is out of range.
+        DataError: The model has several outputs, or what cannot be cut takes more than the memory budget.
     Reference: Ronneberger et al. 2015, arXiv:1505.04597, section 2 (overlap-tile); Isensee et al. 2021, nnU-Net
         (Gaussian weights).
     """
@@ -88,8 +87,8 @@ def segment_tiled(
         above 0.
 
     Raises:
-        ValueError: As `predict_tiled`, or the model tells more than 256 classes apart.
-        DataError: The model has several outputs.
+        ValueError: As for `predict_tiled`, or the model tells more than 256 classes apart.
+        DataError: As for `predict_tiled`.
     """
     image = checked(model, image)
     options = {"tile_size": tile_size, "overlap": overlap, "memory_budget": memory_budget, "blend": blend}

@@ -8,6 +8,7 @@ from tensorflow import keras
 
 from kerasseg.inference._network import Network, network
 from kerasseg.inference._tiles import BLENDS, Span, spans, whole
+from kerasseg.spec import DataError
 
 MEMORY_BUDGET = 2 * 2**30
 """Bytes for the forward passes and the blending, if nothing else is said."""
@@ -87,8 +88,8 @@ def memory_needed(
         1.05 to 13 times what a process grew by (ten networks, 512 and 1024 pixels a side).
 
     Raises:
-        ValueError: An argument is out of range, or what cannot be cut takes more than the budget.
-        DataError: The model has several outputs.
+        ValueError: An argument is out of range.
+        DataError: The model has several outputs, or what cannot be cut takes more than the budget.
     """
     if len(size) != 2 or min(size) < 1:
         raise ValueError(f"size must be the height and width of an image, got {size!r}")
@@ -164,7 +165,7 @@ def tiling(
         found = _largest(lay, net.rules, size, overlap or 0, budget)
     if found.bytes > budget and memory_budget is not None:
         height, width = found.tile_size
-        raise ValueError(
+        raise DataError(
             f"memory_budget of {in_words(memory_budget)} is too small: tiles of {height}x{width} pixels take about "
             f"{in_words(found.forward_bytes + found.band_bytes)}, the result for {size[0]}x{size[1]} pixels "
             f"{in_words(found.output_bytes)} (kerasseg.inference.segment_file needs no room for the result)"

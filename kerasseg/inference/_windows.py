@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-from kerasseg.inference._reading import prepared, read_image
+from kerasseg.inference._reading import NUMPY_MAGIC, prepared, read_image
 from kerasseg.inference._tiff import TIFF_MAGIC, TiffWindows
 from kerasseg.spec import DataError
 
@@ -33,7 +33,7 @@ def open_windows(path: str | Path):
     with open(path, "rb") as file:
         magic = file.read(6)
     try:
-        if magic == b"\x93NUMPY":
+        if magic == NUMPY_MAGIC:
             image = np.load(path, mmap_mode="r")
         elif magic[:4] in TIFF_MAGIC:
             image = _open_tiff(path)
