@@ -251,7 +251,7 @@ def test_models_of_one_size_take_smaller_images(tmp_path):
 
 
 def test_versions_count_up_and_are_described(tmp_path, monkeypatch):
-    monkeypatch.setattr(_saved_model, "verify", lambda *_: None)
+    monkeypatch.setattr(_saved_model, "verify", lambda *_, **__: None)
     model, folder = tiny(), tmp_path / "model"
     names, palette = ["sky", "cell", "rim"], np.eye(3, dtype=np.uint8) * 255
     first = saved_model(model, folder, class_names=names, palette=palette, training={"data": "cells"})
@@ -276,7 +276,7 @@ def test_an_export_that_answers_otherwise_is_removed(tmp_path, monkeypatch):
     verify(model, version)
     with pytest.raises(ExportError, match=r"predict_images: \d+ of \d+ pixels differ from the Keras model"):
         verify(other, version)
-    monkeypatch.setattr(_saved_model, "verify", lambda _, directory, images: verify(other, directory, images))
+    monkeypatch.setattr(_saved_model, "verify", lambda _, *rest, **options: verify(other, *rest, **options))
     with pytest.raises(ExportError):
         saved_model(model, tmp_path / "model")
     assert sorted(p.name for p in (tmp_path / "model").iterdir()) == ["1", "kerasseg.json"]

@@ -27,6 +27,9 @@ def main(arguments=None):
         default=4096 * 4096,
         help="the served model refuses larger images (default: 4096 x 4096)",
     )
+    parser.add_argument(
+        "--weights", choices=("float32", "bfloat16", "float16"), default="float32", help="how kernels are stored"
+    )
     options = parser.parse_args(arguments)
     if options.max_pixels < 2**14:
         parser.error("--max-pixels must be at least 16384")
@@ -52,6 +55,7 @@ def main(arguments=None):
             value_range=trained_on and trained_on.value_range,
             training=training,
             max_pixels=options.max_pixels,
+            weights=options.weights,
             images=images,
         )
     except ExportError as error:

@@ -14,7 +14,7 @@ from tensorflow import keras
 
 from kerasseg._version import versions
 from kerasseg.export._signatures import DECODABLE_CHANNELS, MAX_PIXELS, Signatures
-from kerasseg.export._verify import verify
+from kerasseg.export._verify import TOLERANCES, verify
 from kerasseg.export._warmup import write_warmup
 from kerasseg.layers import num_classes_of, size_rules
 from kerasseg.spec import DataError
@@ -32,6 +32,7 @@ def saved_model(
     value_range: tuple[float, float] | None = None,
     training: dict | None = None,
     max_pixels: int = MAX_PIXELS,
+    weights: str = "float32",
     images: Sequence[np.ndarray] | None = None,
 ) -> Path:
     """Exports a model as the next version of a servable: `directory/<version>/`, beside it `directory/kerasseg.json`.
@@ -50,6 +51,8 @@ def saved_model(
         max_pixels: Images of more pixels are refused by the served model, files of them before they are decoded, so
             that a request of some bytes cannot take all memory. A forward pass takes from 100 bytes a pixel (U-Net with
             few filters) to several thousand.
+        weights: How kernels are stored: "float32", or "bfloat16" or "float16" in half the space; see `frozen`. Answers
+            may then differ where two classes are nearly equal: by 5 % and 1 % of the largest logit.
         images: Images uint8 [H, W, C] to compare the export with the model on, of sizes up to the model's largest;
             default: random ones.
 
@@ -58,7 +61,7 @@ def saved_model(
 
     Raises:
         ValueError: There are not K names or colours, the model's legal sizes cannot be found out, `max_pixels` is
-            below 16384, or an image has other channels than the model.
+            below 16384, `weights` is none of the three, or an image has other channels than the model.
         DataError: `directory` is a file, or the model has several outputs.
         ExportError: The exported model answers otherwise than the Keras model; nothing is left.
     """
@@ -66,15 +69,15 @@ def saved_model(
     if directory.exists() and not directory.is_dir():
         raise DataError(f"{directory} is a file; expected a folder for the exported versions")
     description = _description(model, class_names, palette, value_range, training)
-    description["max_pixels"] = max_pixels
-    signatures = Signatures(model, value_range, max_pixels)
+    description |= {"max_pixels": max_pixels, "weights": weights}
+    signatures = Signatures(model, value_range, max_pixels, weights)
     directory.mkdir(parents=True, exist_ok=True)
     # In the same folder, so that the last step is a rename. Servers pass over names that are not numbers.
     partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=directory))
     try:
         written = partial / "model"
         signatures.save(str(written))
-        verify(model, written, images)
+        verify(model, written, images, tolerance=TOLERANCES[weights])
         warmup_size = tuple(rule.legal(_WARMUP_SIDE) - rule.margin for rule in size_rules(model))
         files = model.input_shape[-1] in DECODABLE_CHANNELS
         write_warmup(written, model.input_shape[-1], warmup_size, files=files)

@@ -3,6 +3,7 @@
 import tensorflow as tf
 from tensorflow import keras
 
+from kerasseg.export._frozen import frozen
 from kerasseg.layers import SizeRule, size_rules
 from kerasseg.spec import to_255
 
@@ -28,17 +29,23 @@ class Signatures:
         model: Images float32 [B, H, W, C], 0-255 -> logits [B, h, w, K].
         value_range: The values of 16-bit files that become 0 and 255; None: 0 and 65535.
         max_pixels: Larger images are refused; of files the header is looked at, before anything is decoded.
+        weights: "float32", "bfloat16" or "float16"; see `kerasseg.export.frozen`.
     Raises:
         ValueError: The legal sizes of `model` cannot be found out (see `kerasseg.layers.size_rules`), or `max_pixels`
             is below 16384.
     """
 
     def __init__(
-        self, model: keras.Model, value_range: tuple[float, float] | None = None, max_pixels: int = MAX_PIXELS
+        self,
+        model: keras.Model,
+        value_range: tuple[float, float] | None = None,
+        max_pixels: int = MAX_PIXELS,
+        weights: str = "float32",
     ):
         if max_pixels < _LEAST_PIXELS:
             raise ValueError(f"max_pixels must be at least {_LEAST_PIXELS}, got {max_pixels}")
-        self._model, self._value_range, self._max_pixels = model, value_range, max_pixels
+        self._logits = frozen(model, weights)
+        self._value_range, self._max_pixels = value_range, max_pixels
         self._rules = size_rules(model)
         self.channels = model.input_shape[-1]
         # Traced once and called by all signatures: the file holds the network once.
@@ -62,12 +69,7 @@ class Signatures:
 
     def save(self, directory: str) -> None:
         """Writes a SavedModel."""
-        functions = self.functions()
-        # A plain module with the variables that the graphs read. With the Keras 3 model itself as its attribute, the
-        # saved graph could not be run by a loader without Keras: "Could not find variable" (tried; TensorFlow 2.21).
-        module = tf.Module()
-        module.weights = list({id(v): v for function in functions.values() for v in function.variables}.values())
-        tf.saved_model.save(module, directory, signatures=functions)
+        tf.saved_model.save(tf.Module(), directory, signatures=self.functions())
 
     def _predict_images(self, images, height, width):
         """The original DeepLab-v3's: `height` and `width` are read by nobody, but its clients send them."""
@@ -94,7 +96,7 @@ class Signatures:
             padded = tf.identity(images)
         for axis, rule in enumerate(self._rules, start=1):
             padded = _mirrored(padded, axis, rule)
-        logits = self._model(padded, training=False)[:, : size[0], : size[1]]
+        logits = self._logits(padded)[:, : size[0], : size[1]]
         classes = tf.argmax(logits, axis=-1, output_type=tf.int64)
         return tf.ensure_shape(classes, images.shape[:3])
 

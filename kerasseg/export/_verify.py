@@ -15,7 +15,8 @@ from kerasseg.layers import size_rules
 SIZES = ((61, 47), (96, 80))
 """Of the images compared: odd and even, none of which a network without padding takes as it is."""
 
-_TOLERANCE = 1e-4
+TOLERANCES = {"float32": 1e-4, "float16": 0.01, "bfloat16": 0.05}
+"""How far, in parts of the largest logit, the chosen class may lie below the best, by how weights are stored."""
 
 
 class ExportError(RuntimeError):
@@ -23,7 +24,12 @@ class ExportError(RuntimeError):
 
 
 def verify(
-    model: keras.Model, directory: str | Path, images: Sequence[np.ndarray] | None = None, *, seed: int = 0
+    model: keras.Model,
+    directory: str | Path,
+    images: Sequence[np.ndarray] | None = None,
+    *,
+    seed: int = 0,
+    tolerance: float = TOLERANCES["float32"],
 ) -> None:
     """Loads a SavedModel in a fresh graph, without Keras, and compares every signature with the model.
 
@@ -35,6 +41,7 @@ def verify(
         images: Images uint8 [H, W, C] to ask about; None: random ones of `SIZES`, cut to what models of one fixed size
             take.
         seed: Of random images.
+        tolerance: See `TOLERANCES`.
 
     Raises:
         ValueError: An image is of another type, or has other channels than the model.
@@ -56,14 +63,16 @@ def verify(
 
         for image, expected in zip(images, logits, strict=True):
             inputs = {"images": image[None].astype(np.float32), "height": [0], "width": [0]}
-            _compare("predict_images", ask("predict_images", **inputs)["segmentation_map"], expected, np.int64)
+            _compare(
+                "predict_images", ask("predict_images", **inputs)["segmentation_map"], expected, np.int64, tolerance
+            )
             batch = ask("serving_default", images=np.stack([image, image]))["segmentation_map"]
-            _compare("serving_default", batch[1:], expected, np.uint8)
+            _compare("serving_default", batch[1:], expected, np.uint8, tolerance)
         if channels in DECODABLE_CHANNELS:
             files = ask("predict_bytes", image_bytes=[_png(image) for image in images])["mask_bytes"]
             for data, expected in zip(files, logits, strict=True):
                 mask = np.array(Image.open(io.BytesIO(data)))
-                _compare("predict_bytes", mask[None], expected, np.uint8)
+                _compare("predict_bytes", mask[None], expected, np.uint8, tolerance)
 
 
 def _random_images(model, seed):
@@ -102,7 +111,7 @@ def _png(image):
     return data.getvalue()
 
 
-def _compare(signature, classes, logits, dtype):
+def _compare(signature, classes, logits, dtype, tolerance):
     if classes.dtype != dtype or classes.shape != (1, *logits.shape[:2]):
         raise ExportError(
             f"{signature}: expected a class map {np.dtype(dtype)} {(1, *logits.shape[:2])}, got {classes.dtype} "
@@ -110,7 +119,7 @@ def _compare(signature, classes, logits, dtype):
         )
     chosen = np.take_along_axis(logits, classes[0][..., None].astype(np.int64), axis=2)[..., 0]
     short = logits.max(axis=2) - chosen
-    wrong = short > _TOLERANCE * max(1.0, float(np.abs(logits).max()))
+    wrong = short > tolerance * max(1.0, float(np.abs(logits).max()))
     if wrong.any():
         raise ExportError(
             f"{signature}: {wrong.sum()} of {wrong.size} pixels differ from the Keras model on an image of "
