@@ -239,7 +239,29 @@ def test_edge_boxes_of_an_opencv_with_extras(monkeypatch, tmp_path):
         EdgeBoxes()
 
 
-def test_edge_boxes_surround_what_is_in_a_picture(real_data):
+def write_forest(path):
+    """Writes the smallest forest that OpenCV reads: four trees of one question, an edge where a gradient is strong.
+
+    Feature 904 is the strength of the gradient in the middle of a patch of 32 x 32 pixels.
+    """
+    options = {
+        "stride": 2, "shrinkNumber": 2, "patchSize": 32, "patchInnerSize": 16, "numberOfGradientOrientations": 4,
+        "gradientSmoothingRadius": 0, "regFeatureSmoothingRadius": 2, "ssFeatureSmoothingRadius": 8,
+        "gradientNormalizationRadius": 4, "selfsimilarityGridSize": 5, "numberOfTrees": 4, "numberOfTreesToEvaluate": 2,
+    }  # fmt: skip
+    edge = [16 * row + column for row in range(4, 12) for column in range(4, 12)]
+    arrays = {
+        "childs": [2, 0, 0] * 4,
+        "featureIds": [904, 0, 0] * 4,
+        "thresholds": [0.05, 0.0, 0.0] * 4,
+        "edgeBoundaries": [0, *(tree * 64 + end for tree in range(4) for end in (0, 0, 64))],
+        "edgeBins": edge * 4,
+    }
+    lines = ["%YAML:1.0", "---", "options:", *(f"   {name}: {value}" for name, value in options.items())]
+    path.write_text("\n".join(lines + [f"{name}: {values}" for name, values in arrays.items()]) + "\n")
+
+
+def test_edge_boxes_surround_what_is_in_a_picture(real_data, tmp_path):
     """With OpenCV's extra modules only. A square on noise is among the first boxes; photos have hundreds of boxes."""
     from kerasseg._opencv import cv2
 
@@ -249,6 +271,13 @@ def test_edge_boxes_surround_what_is_in_a_picture(real_data):
     image[40:160, 50:190] += 120
     first = EdgeBoxes(enlarge=1)(image)[0] * (200, 260, 200, 260)
     np.testing.assert_allclose(first, [40, 50, 160, 190], atol=8)
+    write_forest(tmp_path / "forest.yml")
+    clean = np.where(image > 120, 180, 60).astype(np.float32)
+    first = EdgeBoxes(tmp_path / "forest.yml", enlarge=1)(clean)[0] * (200, 260, 200, 260)
+    np.testing.assert_allclose(first, [40, 50, 160, 190], atol=12)  # It sees every other pixel, coarsely.
+    (tmp_path / "text.yml").write_text("no forest")
+    with pytest.raises(DataError, match="is no forest of structured edges"):
+        EdgeBoxes(tmp_path / "text.yml")
     photo = read_image(sorted((real_data / "voc").rglob("*.jpg"))[0]).astype(np.float32)
     boxes = EdgeBoxes()(photo)
     assert 500 < len(boxes) <= 2000
