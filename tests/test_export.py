@@ -240,6 +240,16 @@ def test_models_of_other_channels(tmp_path, channels, names):
     assert len(tf.saved_model.load(str(version)).signatures) == names
 
 
+def test_models_of_one_logit_tell_two_classes_apart(tmp_path):
+    image = keras.Input((None, None, 3))
+    model = keras.Model(image, keras.layers.Conv2D(1, 3, padding="same")(image))
+    pixels = random_image(20, 30, 3)
+    version = saved_model(model, tmp_path / "model", class_names=["outside", "cell"], images=[pixels])
+    expected = model(pixels[None].astype(np.float32)).numpy()[0, ..., 0] > 0
+    assert 0 < expected.mean() < 1
+    np.testing.assert_array_equal(ask(version, "serving_default", images=pixels[None])["segmentation_map"][0], expected)
+
+
 def test_models_of_one_size_take_smaller_images(tmp_path):
     model = tiny(size=(32, 40))
     version = saved_model(model, tmp_path / "model")

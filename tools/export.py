@@ -41,7 +41,7 @@ def main(arguments=None):
     from kerasseg.layers import num_classes_of
 
     model = load_model(options.model)
-    classes = _pictures.Classes.of_model(options.model, num_classes_of(model))
+    classes = _pictures.Classes.of_model(options.model, max(num_classes_of(model), 2))
     run = _pictures.run_of(options.model)
     training = {key: run[key] for key in ("options", "scores", "versions") if key in run}
     trained_on = _pictures.dataset_of(options.model)

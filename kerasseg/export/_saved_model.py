@@ -43,7 +43,7 @@ def saved_model(
     Args:
         model: Images float32 [B, H, W, C], 0-255 -> logits [B, h, w, K].
         directory: The servable's folder; its last part is the name that clients ask for by convention.
-        class_names: K names, for `kerasseg.json`; default "0", "1", ...
+        class_names: K names (2 of a model of one logit), for `kerasseg.json`; default "0", "1", ...
         palette: RGB colours 0-255 [K, 3], for `kerasseg.json`; default: none.
         value_range: The values of 16-bit files that become 0 and 255 (`DatasetSpec.value_range` of the data that the
             model was trained on); None: 0 and 65535.
@@ -91,7 +91,7 @@ def saved_model(
 
 
 def _description(model, class_names, palette, value_range, training):
-    num_classes = num_classes_of(model)
+    num_classes = max(num_classes_of(model), 2)
     for what, values in (("class names", class_names), ("colours", palette)):
         if values is not None and len(values) != num_classes:
             raise ValueError(f"expected {num_classes} {what}, one per class of the model, got {len(values)}")

@@ -97,6 +97,8 @@ class Signatures:
         for axis, rule in enumerate(self._rules, start=1):
             padded = _mirrored(padded, axis, rule)
         logits = self._logits(padded)[:, : size[0], : size[1]]
+        if logits.shape[-1] == 1:  # The sigmoid of one logit z is the softmax of 0 and z.
+            logits = tf.concat([tf.zeros_like(logits), logits], -1)
         classes = tf.argmax(logits, axis=-1, output_type=tf.int64)
         return tf.ensure_shape(classes, images.shape[:3])
 

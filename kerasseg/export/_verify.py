@@ -102,7 +102,8 @@ def _reference(model, image):
         for rule, n in zip(rules, image.shape[:2], strict=True)
     ]
     padded = np.pad(image, [*pads, (0, 0)], mode="reflect")
-    return np.asarray(model(padded[None], training=False))[0, : image.shape[0], : image.shape[1]]
+    logits = np.asarray(model(padded[None], training=False))[0, : image.shape[0], : image.shape[1]]
+    return logits if logits.shape[-1] > 1 else np.concatenate([np.zeros_like(logits), logits], -1)
 
 
 def _png(image):
