@@ -137,12 +137,17 @@ def test_a_perfect_model_scores_one(tmp_path):
     image[:] = np.where(instances > 0, 200, 20)[..., None]
     spec = DatasetSpec("cells", NAMES[:2], channels=1)
     write(tmp_path / "data", spec, {"val": [Example("a", image, mask, instances)]}, progress=False)
-    threshold_model(num_classes=2).save(tmp_path / "m.keras")
-    arguments = ["--model", tmp_path / "m.keras", "--data", tmp_path / "data", "--output", tmp_path / "out"]
-    evaluate.main([str(argument) for argument in arguments])
-    report = json.loads((tmp_path / "out" / "report.json").read_text())
-    for name in ("mean_iou", "pixel_accuracy", *OBJECT_SCORES):
-        assert report[name] == 1, name
+    picture = keras.Input((None, None, 1))
+    layer = keras.layers.Conv2D(1, 1)  # one logit for two classes
+    one_logit = keras.Model(picture, layer(picture))
+    layer.set_weights([np.ones((1, 1, 1, 1)), np.array([-100])])
+    for model in (threshold_model(num_classes=2), one_logit):
+        model.save(tmp_path / "m.keras")
+        arguments = ["--model", tmp_path / "m.keras", "--data", tmp_path / "data", "--output", tmp_path / "out"]
+        evaluate.main([str(argument) for argument in arguments])
+        report = json.loads((tmp_path / "out" / "report.json").read_text())
+        for name in ("mean_iou", "pixel_accuracy", *OBJECT_SCORES):
+            assert report[name] == 1, name
 
 
 def test_touching_objects_are_parted_by_a_model_that_knows_rims(tmp_path):

@@ -110,6 +110,7 @@ def test_another_label_may_be_ignored_and_some_images_scored(masks, tmp_path):
     """CamVid's way: the last class of the list is void."""
     (truth, predicted), _ = masks
     save(tmp_path / "labels" / "a.png", np.where(truth == 255, 3, truth).astype(np.uint8))
+    save(tmp_path / "predictions" / "a.png", np.where(truth == 255, 3, predicted).astype(np.uint8))
     classes = tmp_path / "classes.txt"
     classes.write_text("sky\nroad\ntree\nunlabelled\n")
     (tmp_path / "val.txt").write_text("a.png\n")

@@ -151,6 +151,8 @@ def _items(pairs: list[Pair], names, colours, options) -> Iterator:
             )
         _check_labels(pair.label, truth, truth != IGNORE_LABEL, names)
         _check_labels(pair.prediction, predicted, truth != IGNORE_LABEL, names)
+        # Where nothing counts, anything may be predicted: CamVid's void is a class of some models.
+        predicted = np.where(predicted < len(names), predicted, IGNORE_LABEL).astype(np.uint8)
         counts = confusion_matrix(truth, predicted, len(names))
         yield Prediction(pair.key, _image(pair, truth), truth.astype(np.int32), predicted, counts, found), true_objects
 

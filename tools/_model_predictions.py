@@ -17,7 +17,7 @@ def source(options) -> Source:
     spec = DatasetSpec.load(options.data)
     num_images = spec.split(options.split).num_examples  # Refused before the model is loaded, which takes a while.
     segmenter = _inference_options.segmenter(options, options.model)
-    _check(segmenter.model, spec, options.model)
+    _check(segmenter, spec, options.model)
     return Source(
         title=f"{options.data}, split {options.split}",
         classes=_pictures.Classes.of_data(spec),
@@ -33,10 +33,8 @@ def source(options) -> Source:
     )
 
 
-def _check(model, spec, path):
-    from kerasseg.layers import num_classes_of
-
-    found = (model.input_shape[-1], num_classes_of(model))
+def _check(segmenter, spec, path):
+    found = (segmenter.model.input_shape[-1], segmenter.num_classes)
     expected = (spec.channels, spec.num_classes)
     if found != expected:
         raise _cli.DataError(

@@ -61,7 +61,8 @@ def read_source_mask(path, *, mapping: Mapping[int, int] | None = None, colours=
     if labels.min() < 0 or labels.max() > 255:
         raise DataError(
             f"{path} holds labels from {labels.min()} to {labels.max()}; expected class ids within 0-254 and "
-            f"{IGNORE_LABEL} (ignored). Are these instance numbers? Then use convert_cells.py; else map them (--map)"
+            f"{IGNORE_LABEL} (ignored). Are these instance numbers? Then use convert_cells.py (or evaluate.py "
+            "--instances); else map them (--map)"
         )
     return SourceMask(labels.astype(np.uint8))
 
