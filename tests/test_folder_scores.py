@@ -161,6 +161,33 @@ def test_numbers_of_objects_are_scored_as_objects(tmp_path):
         assert report[name] == pytest.approx(1), name
 
 
+def test_a_real_segmentation_of_the_cell_tracking_challenge(real_data, tmp_path, capsys):
+    """The challenge's silver truth, made by programs, against its gold truth, by hand: SEG by a loop over the cells."""
+    root = real_data / "cells/ctc/DIC-C2DH-HeLa"
+    (tmp_path / "labels").symlink_to(root / "01_GT/SEG")
+    (tmp_path / "predictions").mkdir()
+    for path in (root / "01_ST/SEG").glob("*.tif"):  # Results are called mask002.tif, the truth man_seg002.tif.
+        (tmp_path / "predictions" / path.name.replace("man_seg", "mask")).symlink_to(path)
+    prefixes = ["--label-prefix", "man_seg", "--prediction-prefix", "mask"]
+    report = score(tmp_path, "--instances", *prefixes, "--no-borders", "--pictures", 0)
+    values = []
+    for path in sorted((root / "01_GT/SEG").glob("*.tif")):
+        truth, found = (np.asarray(Image.open(file)) for file in (path, root / "01_ST/SEG" / path.name))
+        for cell in np.unique(truth[truth > 0]):
+            inside = truth == cell
+            best = np.bincount(found[inside]).argmax()
+            covers = best > 0 and 2 * (found[inside] == best).sum() > inside.sum()
+            values.append((inside & (found == best)).sum() / (inside | (found == best)).sum() if covers else 0)
+    assert report["num_images"] == 9
+    assert report["seg_score"] == pytest.approx(np.mean(values), abs=1e-12)
+    assert 0.7 < report["seg_score"] < 1
+    assert "75 predictions have no label" in capsys.readouterr().err
+    with pytest.raises(DataError, match="holds no file whose name begins with 'seg'"):
+        score(tmp_path, "--instances", "--label-prefix", "seg")
+    with pytest.raises(DataError, match=r"man_seg002.tif has no prediction: expected .*predictions/002.png"):
+        score(tmp_path, "--instances", "--label-prefix", "man_seg")
+
+
 def test_what_is_wrong_with_the_files_is_said_in_one_line(masks, tmp_path, capsys):
     classes = ["--classes", tmp_path / "classes.txt"]
     predictions, labels = tmp_path / "predictions", tmp_path / "labels"

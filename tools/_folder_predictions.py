@@ -24,9 +24,9 @@ def add_options(parser) -> None:
     group.add_argument("--ignore-label", type=int, default=IGNORE_LABEL, help="true label that does not count, as 255")
     group.add_argument("--instances", action="store_true", help="the masks hold numbers of objects (16-bit PNG, TIFF)")
     group.add_argument("--list", type=Path, help="text file of the names to score, one a line (default: all labels)")
-    group.add_argument("--prediction-suffix", default="", help="end of the predictions' stems that labels have not")
-    group.add_argument("--label-suffix", default="", help="end of the labels' stems that predictions have not")
-    group.add_argument("--image-suffix", default="", help="end of the images' stems that labels have not")
+    for kind in ("prediction", "label", "image"):
+        group.add_argument(f"--{kind}-suffix", default="", help=f"end of every {kind}'s stem that the others have not")
+        group.add_argument(f"--{kind}-prefix", default="", help="its beginning, such as mask and man_seg (CTC)")
 
 
 def described(options) -> dict:
@@ -97,11 +97,9 @@ def _pairs(options) -> list[Pair]:
     Raises:
         DataError: A folder is missing, holds no masks, or lacks the prediction of a label.
     """
-    labels = _convert.images_in(options.labels, "the true masks", options.label_suffix, deep=True)
-    predictions = _convert.images_in(options.predictions, "predicted masks", options.prediction_suffix, deep=True)
-    images = {}
-    if options.images:
-        images = _convert.images_in(options.images, "images", options.image_suffix, deep=True)
+    labels = _files(options, "label", "the true masks")
+    predictions = _files(options, "prediction", "predicted masks")
+    images = _files(options, "image", "images") if options.images else {}
     if options.list:
         names = _convert.read_list(options.list)
         by_name = {key: key for key in labels} | {key.rsplit("/", 1)[-1]: key for key in labels}
@@ -116,14 +114,36 @@ def _pairs(options) -> list[Pair]:
     lacking = [stem for stem in labels if stem not in predictions]
     if lacking:
         raise DataError(
-            f"{labels[lacking[0]]} has no prediction: expected {options.predictions}/{lacking[0]}"
-            f"{options.prediction_suffix}.png ({len(lacking)} of {len(labels)} labels lack theirs); add it, name the "
-            "images to score with --list, or the difference of the names with --prediction-suffix"
+            f"{labels[lacking[0]]} has no prediction: expected {options.predictions / _file_name(lacking[0], options)} "
+            f"({len(lacking)} of {len(labels)} labels lack theirs); add it, name the images to score with --list, or "
+            "the difference of the names with --prediction-suffix, --prediction-prefix and those of labels"
         )
     surplus = [stem for stem in predictions if stem not in labels]
     if surplus:
         _convert.warn(f"{len(surplus)} predictions have no label and are left out, first {predictions[surplus[0]]}")
     return [Pair(stem, path, predictions[stem], images.get(stem)) for stem, path in labels.items()]
+
+
+def _file_name(name: str, options) -> str:
+    above, slash, last = name.rpartition("/")
+    return f"{above}{slash}{options.prediction_prefix}{last}{options.prediction_suffix}.png"
+
+
+def _files(options, kind: str, what: str) -> dict[str, Path]:
+    """Returns {name that the kinds share: file}."""
+    folder, prefix = getattr(options, kind + "s"), getattr(options, kind + "_prefix")
+    found = _convert.images_in(folder, what, getattr(options, kind + "_suffix"), deep=True)
+    if not prefix:
+        return found
+    named = {stem: stem.rpartition("/") for stem in found}
+    named = {
+        stem: f"{above}{slash}{name.removeprefix(prefix)}"
+        for stem, (above, slash, name) in named.items()
+        if name.startswith(prefix)
+    }
+    if not named:
+        raise DataError(f"{folder} holds no file whose name begins with {prefix!r}; expected {what}")
+    return {name: found[stem] for stem, name in named.items()}
 
 
 def _items(pairs: list[Pair], names, colours, options) -> Iterator:

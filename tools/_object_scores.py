@@ -42,6 +42,7 @@ class ObjectScores:
     def __init__(self, objects_by: str = "auto", membranes: bool = False):
         self._objects_by, self._membranes = objects_by, membranes
         self._image_ious = []
+        self._by = objects_by
         self._values = {name: [] for name in ("f", "ious", "seg", "rand", "information")}
         self._counts = []  # int64 [T, 3] of each image
 
@@ -53,6 +54,8 @@ class ObjectScores:
             return
         found = objects_of(prediction.predicted, prediction.objects, self._objects_by)
         values = self._values
+        if self._objects_by == "auto":
+            self._by = "components" if prediction.objects is None else "prediction"
         score = metrics.adapted_rand_f_score(instances, found)
         if score is not None:
             values["f"].append(score)
@@ -72,6 +75,8 @@ class ObjectScores:
     def result(self) -> dict:
         """Returns the scores for `report.json`; None where nothing could be scored.
 
+        `objects_by` is "prediction" where the model, or the files, told objects apart.
+
         Means: of F, of `mean_image_iou` (the IoU of class 1), of the challenge's scores over the images that have such
         objects; of `mean_instance_iou` and `seg_score` over all objects. Average precision is TP / (TP + FP + FN) at an
         IoU above a threshold, counted over all images; the `mean_` ones are the means of each image's;
@@ -86,6 +91,7 @@ class ObjectScores:
             mean = (counts[:, :, 0] / counts.sum(2)).mean(0).tolist()
         values = {name: float(np.mean(each)) if each else None for name, each in self._values.items()}
         return {
+            "objects_by": self._by,
             "average_precision_50": pooled[0] if pooled else None,
             "mean_average_precision_50": mean[0] if mean else None,
             "mean_average_precision": float(np.mean(mean)) if mean else None,

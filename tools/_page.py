@@ -1,17 +1,15 @@
 """The page of an evaluation: one HTML file that shows everything and asks nothing of any network."""
 
-import base64
-import io
 from html import escape
 from pathlib import Path
 
 import _report
 import numpy as np
+from _page_parts import bar, card, inlined, percent, swatch, table, thumbnail
 from PIL import Image
 
 MOST_PICTURES = 8
 """Of the worst, and of the best: what keeps the page to a few megabytes."""
-_SIDE = 400
 _MOST_CONFUSIONS = 12
 _MOST_IN_LEGEND = 16
 
@@ -81,44 +79,14 @@ def _subject(report):
     return Path(report["predictions"]).name, f"against {report['labels']}: {images}. {day}"
 
 
-def _percent(value, digits=1):
-    return "–" if value is None else f"{100 * value:.{digits}f}"
-
-
 def _cards(report, baseline):
     first = report["baseline"]["predicts"]
     cards = [
-        _card(label, report[name], f"all {first}: {_percent(baseline[name])} %")
+        card(label, report[name], f"all {first}: {percent(baseline[name])} %")
         for name, label in _report.MEASURES.items()
     ]
-    more = [_card(label, value) for label, value in _report.measures(report).items()]
+    more = [card(label, value) for label, value in _report.measures(report).items()]
     return f'<dl class="cards">{"".join(cards)}</dl><dl class="cards more">{"".join(more)}</dl>'
-
-
-def _card(label, value, note=""):
-    unit = "" if value is None else '<span class="soft"> %</span>'
-    below = f'<dd class="note">{escape(note)}</dd>' if note else ""
-    return f'<div><dt>{escape(label)}</dt><dd class="value">{_percent(value)}{unit}</dd>{below}</div>'
-
-
-def _bar(value):
-    """A table cell with a number and its bar; the number alone is read out."""
-    if value is None:
-        return '<td class="bar"><div><b>–</b></div></td>'
-    return (
-        f'<td class="bar"><div><b>{_percent(value)}</b><span class="track" aria-hidden="true">'
-        f'<i style="--share:{100 * value:.2f}%"></i></span></div></td>'
-    )
-
-
-def _table(caption, head, rows):
-    """A table that scrolls on its own where it is too large; `head` is {column: "", "bar" or "text"}."""
-    cells = "".join(f'<th scope="col" class="{kind}">{escape(text)}</th>' for text, kind in head.items())
-    return (
-        f'<figure class="table"><figcaption>{escape(caption)}</figcaption>'
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}"><table>'
-        f"<thead><tr>{cells}</tr></thead><tbody>{''.join(rows)}</tbody></table></div></figure>"
-    )
 
 
 def _class_table(report, baseline, classes):
@@ -132,24 +100,24 @@ def _class_table(report, baseline, classes):
     for k, name in enumerate(classes.names):
         values = [right[k] / true[k] if true[k] else None, right[k] / predicted[k] if predicted[k] else None]
         values += [] if borders is None else [borders.get(name)]
-        cells = "".join(f"<td>{_percent(value)}</td>" for value in values)
+        cells = "".join(f"<td>{percent(value)}</td>" for value in values)
         rows.append(
-            f'<tr><th scope="row" title="{escape(name)}">{_swatch(classes.palette[k])}{escape(name)}</th>'
-            f"{_bar(report['per_class_iou'].get(name))}{cells}<td>{_percent(true[k] / max(true.sum(), 1), 2)}</td>"
-            f"<td>{_percent(baseline['per_class_iou'].get(name))}</td></tr>"
+            f'<tr><th scope="row" title="{escape(name)}">{swatch(classes.palette[k])}{escape(name)}</th>'
+            f"{bar(report['per_class_iou'].get(name))}{cells}<td>{percent(true[k] / max(true.sum(), 1), 2)}</td>"
+            f"<td>{percent(baseline['per_class_iou'].get(name))}</td></tr>"
         )
     absent = report["absent_classes"]
     note = f" {len(absent)} in neither truth nor prediction (–) are left out of every mean." if absent else ""
-    return _table(f"{len(classes.names)} classes, over all pixels of all images.{note}", head, rows)
+    return table(f"{len(classes.names)} classes, over all pixels of all images.{note}", head, rows)
 
 
 def _object_table(report):
     by_iou = report.get("mean_average_precision_by_iou")
     if not by_iou:
         return ""
-    rows = [f'<tr><th scope="row">{threshold}</th>{_bar(value)}</tr>' for threshold, value in by_iou.items()]
+    rows = [f'<tr><th scope="row">{threshold}</th>{bar(value)}</tr>' for threshold, value in by_iou.items()]
     caption = "Average precision, TP / (TP + FP + FN), of objects that overlap by more than an IoU; mean over images"
-    return _table(caption, {"IoU above": "text", "average precision, %": "bar"}, rows)
+    return table(caption, {"IoU above": "text", "average precision, %": "bar"}, rows)
 
 
 def _confusions(report, classes, picture):
@@ -161,19 +129,19 @@ def _confusions(report, classes, picture):
     for k, j in zip(*np.unravel_index(order, matrix.shape), strict=True):
         if wrong[k, j]:
             names = "".join(
-                f'<td class="text">{_swatch(classes.palette[i])}{escape(classes.names[i])}</td>' for i in (k, j)
+                f'<td class="text">{swatch(classes.palette[i])}{escape(classes.names[i])}</td>' for i in (k, j)
             )
-            shares = f"<td>{_percent(wrong[k, j] / total, 2)}</td><td>{_percent(wrong[k, j] / true[k])}</td>"
+            shares = f"<td>{percent(wrong[k, j] / total, 2)}</td><td>{percent(wrong[k, j] / true[k])}</td>"
             rows.append(f"<tr>{names}{shares}</tr>")
     head = {"truth": "text", "predicted": "text", "of all pixels, %": "", "of the true class, %": ""}
-    listed = _table("What is taken for what: the most frequent mistakes", head, rows) if rows else "<p>None.</p>"
+    listed = table("What is taken for what: the most frequent mistakes", head, rows) if rows else "<p>None.</p>"
     alt = f"Confusion matrix of {len(classes.names)} classes, rows truth, columns prediction, in % of each row"
     data = Image.fromarray(picture).quantize(128, dither=Image.Dither.NONE)
     # As large as it is drawn where it would be illegible else: it scrolls.
     kind = "paper large" if picture.shape[1] > 1300 else "paper"
     return (
         f'{listed}<div class="{kind}" tabindex="0" role="region" aria-label="Confusion matrix">'
-        f"{_picture(data, alt, 'PNG')}</div>"
+        f"{inlined(data, alt, 'PNG')}</div>"
     )
 
 
@@ -196,9 +164,7 @@ def _histogram(image_iou):
         if count
     )
     ticks = "".join(f'<text x="{18 + 28 * i}" y="136" text-anchor="middle">{5 * i}</text>' for i in range(0, 21, 4))
-    said = (
-        f"median {_percent(np.median(values))} %, lowest {_percent(values.min())} %, highest {_percent(values.max())} %"
-    )
+    said = f"median {percent(np.median(values))} %, lowest {percent(values.min())} %, highest {percent(values.max())} %"
     return (
         f"<p>Mean IoU of single images: {said}.</p>"
         f'<svg viewBox="0 0 600 140" role="img" aria-label="Number of images by mean IoU: {said}">'
@@ -222,21 +188,19 @@ def _image(item, classes):
         "image": "the image",
         "truth": "the true classes over the image",
         "prediction": "the predicted classes over the image",
-        "errors": f"where the prediction is right and wrong: {_percent(accuracy)} % of the pixels are right",
+        "errors": f"where the prediction is right and wrong: {percent(accuracy)} % of the pixels are right",
     }
     figures = "".join(
-        f"<figure>{_picture(_shrunk(picture), f'{prediction.key}: {about[name]}', 'JPEG')}"
+        f"<figure>{inlined(thumbnail(picture), f'{prediction.key}: {about[name]}', 'JPEG')}"
         f"<figcaption>{name}</figcaption></figure>"
         for name, picture in _report.views(prediction, classes).items()
     )
     there = [k for k in _report.classes_in(prediction) if k < len(classes.names)]
-    chips = "".join(
-        f"<li>{_swatch(classes.palette[k])}{escape(classes.names[k])}</li>" for k in there[:_MOST_IN_LEGEND]
-    )
+    chips = "".join(f"<li>{swatch(classes.palette[k])}{escape(classes.names[k])}</li>" for k in there[:_MOST_IN_LEGEND])
     more = f"<li>and {len(there) - _MOST_IN_LEGEND} more</li>" if len(there) > _MOST_IN_LEGEND else ""
     return (
-        f"<article><header><h3>{escape(prediction.key)}</h3><span>mean IoU <b>{_percent(iou)} %</b>, pixel accuracy "
-        f'{_percent(accuracy)} %</span></header><div class="views">{figures}</div>'
+        f"<article><header><h3>{escape(prediction.key)}</h3><span>mean IoU <b>{percent(iou)} %</b>, pixel accuracy "
+        f'{percent(accuracy)} %</span></header><div class="views">{figures}</div>'
         f'<ul class="legend" aria-label="Classes in the image">{chips}{more}</ul></article>'
     )
 
@@ -251,6 +215,8 @@ def _facts(report):
     if "model" in report:
         options = report["inference"]
         facts["inference"] = ", ".join(f"{k} {v}" for k, v in options.items()) or "plain: one view, argmax"
+    if "objects_by" in report:
+        facts["objects by"] = report["objects_by"]
     facts |= {"date": made["date"], "took": f"{made['seconds']} s"}
     facts["versions"] = ", ".join(f"{name} {made[name]}" for name in ("kerasseg", "tensorflow", "keras", "python"))
     rows = "".join(
@@ -260,23 +226,3 @@ def _facts(report):
         f'<figure class="table"><table class="facts"><tbody>{rows}</tbody></table></figure>'
         f"<p>To make it again:</p><pre><code>{escape(made['command'])}</code></pre>"
     )
-
-
-def _swatch(colour):
-    red, green, blue = (int(v) for v in colour)
-    return f'<span class="swatch" style="background:rgb({red} {green} {blue})"></span>'
-
-
-def _shrunk(picture):
-    picture = Image.fromarray(picture)
-    picture.thumbnail((_SIDE, _SIDE), Image.Resampling.BOX, reducing_gap=None)
-    return picture
-
-
-def _picture(picture, alt, form):
-    data = io.BytesIO()
-    # Colours of classes have hard edges, which halved chroma would blur.
-    picture.save(data, form, **({"quality": 78, "subsampling": 0, "optimize": True} if form == "JPEG" else {}))
-    source = f"data:image/{form.lower()};base64,{base64.b64encode(data.getvalue()).decode()}"
-    small = ' class="small"' if max(picture.size) < 200 else ""
-    return f'<img{small} src="{source}" width="{picture.width}" height="{picture.height}" alt="{escape(alt)}">'

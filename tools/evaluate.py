@@ -7,6 +7,8 @@
     python tools/evaluate.py --predictions theirs --labels VOC2012/SegmentationClass --list val.txt --voc-colours \\
         --output reports/theirs
     python tools/evaluate.py --predictions found --labels truth --instances --output reports/nuclei
+    python tools/evaluate.py --predictions 01_RES --prediction-prefix mask --labels 01_GT/SEG --label-prefix man_seg \\
+        --instances --output reports/hela
 
 Whole images, one confusion matrix over all of them. Writes OUTPUT/report.html, a page that shows everything and needs
 nothing else, OUTPUT/report.json, OUTPUT/confusion_matrix.png and OUTPUT/overlays/ (the worst and the best images:
