@@ -339,6 +339,10 @@ def test_the_tools_read_boxes_from_files(tmp_path, capsys):
     product = np.maximum(expected, 0) * np.maximum(Segmenter(model).logits(image), 0)
     np.testing.assert_array_equal(np.array(Image.open(mask)), product.argmax(-1))
 
+    predict.main([*arguments, *files, "--whole-image"])
+    whole = predict_proposals(model, image, pixels / (30, 40, 30, 40), aggregate="mean", min_side=5, whole_image=True)
+    np.testing.assert_array_equal(np.array(Image.open(mask)), whole.argmax(-1))
+
     truth = expected.argmax(-1).astype(np.uint8)
     spec = DatasetSpec("d", ("a", "b"))
     write(tmp_path / "data", spec, {"val": [Example("i", image, truth)]}, progress=False)

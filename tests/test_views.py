@@ -212,6 +212,13 @@ def test_the_tools_take_the_recipe(tmp_path, capsys):
             evaluate_tool.main([*data, *wrong])
         assert ended.value.code == 2
         assert message in capsys.readouterr().err
+    # A budget that nothing fits into is a fault of each image, in a line of its own.
+    arguments = ["--model", str(tmp_path / "m.keras"), "--images", str(tmp_path / "i.png"), "--memory-gib", "1e-9"]
+    with pytest.raises(DataError, match="1 of 1 images could not be segmented"):
+        predict.main([*arguments, "--output", str(tmp_path / "out")])
+    assert "i.png: " in capsys.readouterr().err
+    with pytest.raises(DataError, match=r"^i: .*too small"):
+        evaluate_tool.main([*data, "--memory-gib", "1e-9"])
     for wrong in (["--overlap", "8"], ["--overlap", "8", "--tile-size", "8"]):
         with pytest.raises(DataError, match="--overlap needs a --tile-size that is larger"):
             evaluate_tool.main([*data, *wrong])

@@ -59,6 +59,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--aggregate", choices=("max", "mean"), default="max", help="how the scores of boxes are put together"
     )
+    group.add_argument("--whole-image", action="store_true", help="take the whole image for one more box")
     group = parser.add_argument_group("two networks")
     group.add_argument(
         "--and-model", type=Path, help="a second model, which sees the whole image (EDeconvNet: an FCN-8s)"
@@ -121,7 +122,8 @@ def _boxes(options):
         return None
     found = options.proposals == Path(EDGE_BOXES)
     source = EdgeBoxes(options.edges) if found else _proposals.source(options)
-    return Proposals(source, options.aggregate, options.max_proposals, options.min_proposal_side)
+    limits = options.max_proposals, options.min_proposal_side
+    return Proposals(source, options.aggregate, *limits, whole_image=options.whole_image)
 
 
 def described(options: argparse.Namespace) -> dict:

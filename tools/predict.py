@@ -69,8 +69,9 @@ def main(arguments=None):
                     continue
                 image = image[:, :]
                 found = segmenter.everything(path, objects=options.objects)
-            except _cli.DataError as error:
-                tqdm.write(f"error: {error}", file=sys.stderr)
+            except ValueError as error:
+                fault = error if str(path) in str(error) else f"{path}: {error}"
+                tqdm.write(f"error: {fault}", file=sys.stderr)
                 failed += 1
                 continue
             _write(options, name, _displayed(image, value_range), found, classes)

@@ -47,6 +47,7 @@ class Ensemble(Segmenter):
         self.segmenters, self.combine = segmenters, combine
         self.model, self.value_range = segmenters[0].model, segmenters[0].value_range
         self._rims, self._samples = None, 0
+        self._tiling = segmenters[0]._tiling
 
     def of_split(self, pixels: np.ndarray, key: str | None = None) -> Segmentation:
         """As `Segmenter.of_split`; objects are not parted by rims."""

@@ -8,7 +8,7 @@ from tensorflow import keras
 
 from kerasseg.inference._segmenter import Segmenter
 from kerasseg.metrics import confusion_matrix
-from kerasseg.spec import IGNORE_LABEL
+from kerasseg.spec import IGNORE_LABEL, DataError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +51,7 @@ def predictions(
     Raises:
         ValueError: The model has other than K classes, an image and its mask differ in size, or options are given
             beside a `Segmenter`.
-        DataError: The model has several outputs.
+        DataError: The model has several outputs, or an image cannot be segmented: it is named.
     """
     if isinstance(model, Segmenter) and options:
         raise ValueError(f"give {', '.join(options)} to the Segmenter itself; it was made with options of its own")
@@ -62,7 +62,10 @@ def predictions(
         image, mask = np.asarray(image)[0], np.asarray(mask)[0]
         name = np.asarray(key[0]).reshape(-1)[0] if key else str(number)
         name = name.decode() if isinstance(name, bytes) else str(name)
-        found = segmenter.of_split(image, name)
+        try:
+            found = segmenter.of_split(image, name)
+        except ValueError as error:
+            raise DataError(f"{name}: {error}") from error
         counts = confusion_matrix(mask, found.mask, num_classes, ignore_label)
         yield Prediction(name, image, mask, found.mask, counts, found.objects)
 
