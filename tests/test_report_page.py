@@ -42,7 +42,7 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
-def folder(root, names, count=6, size=(45, 60), instances=False):
+def folder(root, names, count=6, size=(45, 60), instances=False, images=True):
     """Writes masks of all classes but the last, predictions that are often right, and images; returns the arguments."""
     rng = np.random.default_rng(0)
     for kind in ("labels", "predictions", "images"):
@@ -58,7 +58,8 @@ def folder(root, names, count=6, size=(45, 60), instances=False):
         image = rng.integers(0, 255, (*truth.shape, 3)).astype(np.uint8)
         Image.fromarray(image).save(root / "images" / f"img {number}&.png")
     (root / "classes.txt").write_text("\n".join(names) + "\n")
-    given = [("--predictions", root / "predictions"), ("--labels", root / "labels"), ("--images", root / "images")]
+    given = [("--predictions", root / "predictions"), ("--labels", root / "labels")]
+    given += [("--images", root / "images")] if images else []
     given += [("--output", root / "out"), ("--instances",) if instances else ("--classes", root / "classes.txt")]
     return [str(part) for pair in given for part in pair]
 
@@ -127,9 +128,12 @@ def test_150_classes_no_pictures_one_image(tmp_path, capsys):
 
 
 def test_objects_have_a_table(tmp_path):
-    page = check_it_is_whole(page_of(tmp_path, "--pictures", "1", names="abcd", count=3, instances=True))
+    page = check_it_is_whole(page_of(tmp_path, "--pictures", "1", names="abcd", count=3, instances=True, images=False))
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert "Average precision, TP / (TP + FP + FN)" in page.text
+    assert page.text.count("2 true objects, 2 found; coloured one by one") == 2
+    views = [picture["alt"].partition(": ")[2].split(" ")[1] for picture in page.all("img")[1:]]
+    assert views == ["truth", "prediction", "the"] * 2  # "where the prediction is right", and no image
     for threshold, value in report["mean_average_precision_by_iou"].items():
         assert f"{threshold}{100 * value:.1f}" in page.text
 

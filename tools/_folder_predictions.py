@@ -196,11 +196,11 @@ def _check_labels(path, labels, counts, names):
 
 
 def _image(pair, truth):
-    """Returns the image to draw on; plain grey where there is none."""
+    """Returns the image to draw on, or None."""
     from kerasseg.records import read_image
 
     if pair.image is None:
-        return np.full((*truth.shape, 3), 128, np.uint8)
+        return None
     image = read_image(pair.image).image
     if image.shape[:2] != truth.shape:
         raise DataError(f"{pair.image} has {_size(image)} pixels, {pair.label} has {_size(truth)}; expected one size")

@@ -46,12 +46,10 @@ class ObjectScores:
         self._values = {name: [] for name in ("f", "ious", "seg", "rand", "information")}
         self._counts = []  # int64 [T, 3] of each image
 
-    def add(self, prediction, instances: np.ndarray | None) -> None:
-        """Takes a `kerasseg.inference.Prediction` into account; images whose objects are unknown have no part."""
+    def add(self, prediction, instances: np.ndarray) -> np.ndarray:
+        """Takes a `kerasseg.inference.Prediction` and the true objects into account; returns those found."""
         from kerasseg import metrics
 
-        if instances is None:
-            return
         found = objects_of(prediction.predicted, prediction.objects, self._objects_by)
         values = self._values
         if self._objects_by == "auto":
@@ -71,6 +69,7 @@ class ObjectScores:
         if self._membranes and instances.any():
             values["rand"].append(metrics.isbi_rand_score(instances, found))
             values["information"].append(metrics.isbi_information_score(instances, found))
+        return found
 
     def result(self) -> dict:
         """Returns the scores for `report.json`; None where nothing could be scored.

@@ -25,7 +25,7 @@ def page(report: dict, baseline: dict, classes, confusions: np.ndarray, extremes
         baseline: `kerasseg.metrics.scores` of predicting the first class everywhere.
         classes: `_pictures.Classes`.
         confusions: Picture of the confusion matrix, uint8 [H, W, 3].
-        extremes: (name such as "worst_1", mean IoU, `kerasseg.inference.Prediction`) of the images to show.
+        extremes: (name such as "worst_1", `_tally.Scored`) of the images to show.
     """
     worst = [item for item in extremes if item[0].startswith("worst")][:MOST_PICTURES]
     best = [item for item in extremes if item[0].startswith("best")][:MOST_PICTURES]
@@ -181,28 +181,37 @@ def _key_of_errors():
 
 
 def _image(item, classes):
-    _, iou, prediction = item
+    _, scored = item
+    prediction, said = scored.prediction, _report.objects_said(scored)
     counts = prediction.confusion_matrix
     accuracy = counts.trace() / counts.sum() if counts.any() else None
     about = {
         "image": "the image",
-        "truth": "the true classes over the image",
-        "prediction": "the predicted classes over the image",
+        "truth": "the truth over the image",
+        "prediction": "the prediction over the image",
         "errors": f"where the prediction is right and wrong: {percent(accuracy)} % of the pixels are right",
     }
+    views = _report.views(scored, classes)
     figures = "".join(
         f"<figure>{inlined(thumbnail(picture), f'{prediction.key}: {about[name]}', 'JPEG')}"
         f"<figcaption>{name}</figcaption></figure>"
-        for name, picture in _report.views(prediction, classes).items()
+        for name, picture in views.items()
     )
-    there = [k for k in _report.classes_in(prediction) if k < len(classes.names)]
+    if said:
+        legend = f'<p class="soft">{said[0]}, {said[1]}; coloured one by one</p>'
+    else:
+        legend = _legend(classes, [k for k in _report.classes_in(prediction) if k < len(classes.names)])
+    return (
+        f"<article><header><h3>{escape(prediction.key)}</h3><span>mean IoU <b>{percent(scored.iou)} %</b>, pixel "
+        f'accuracy {percent(accuracy)} %</span></header><div class="views" style="--views:{len(views)}">{figures}</div>'
+        f"{legend}</article>"
+    )
+
+
+def _legend(classes, there):
     chips = "".join(f"<li>{swatch(classes.palette[k])}{escape(classes.names[k])}</li>" for k in there[:_MOST_IN_LEGEND])
     more = f"<li>and {len(there) - _MOST_IN_LEGEND} more</li>" if len(there) > _MOST_IN_LEGEND else ""
-    return (
-        f"<article><header><h3>{escape(prediction.key)}</h3><span>mean IoU <b>{percent(iou)} %</b>, pixel accuracy "
-        f'{percent(accuracy)} %</span></header><div class="views">{figures}</div>'
-        f'<ul class="legend" aria-label="Classes in the image">{chips}{more}</ul></article>'
-    )
+    return f'<ul class="legend" aria-label="Classes in the image">{chips}{more}</ul>'
 
 
 def _facts(report):

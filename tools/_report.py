@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from kerasseg.spec import IGNORE_LABEL
+
 MOST_LISTED = 40
 
 MEASURES = {
@@ -71,32 +73,64 @@ class Extremes:
         self._count = count
         self._worst, self._best = [], []
 
-    def add(self, score: float, prediction) -> None:
-        """Takes a `kerasseg.inference.Prediction` with its score into account."""
-        self._worst = sorted([*self._worst, (score, prediction)], key=lambda item: item[0])[: self._count]
-        self._best = sorted([*self._best, (score, prediction)], key=lambda item: -item[0])[: self._count]
+    def add(self, scored) -> None:
+        """Takes a `_tally.Scored` into account."""
+        self._worst = sorted([*self._worst, scored], key=lambda item: item.iou)[: self._count]
+        self._best = sorted([*self._best, scored], key=lambda item: -item.iou)[: self._count]
 
     def items(self):
-        """Yields (name such as "worst_1", score, prediction); no image twice."""
+        """Yields (name such as "worst_1", `_tally.Scored`); no image twice."""
         shown = set()
         for kind, items in (("worst", self._worst), ("best", self._best)):
-            for number, (score, prediction) in enumerate(items, 1):
-                if prediction.key not in shown:
-                    shown.add(prediction.key)
-                    yield f"{kind}_{number}", score, prediction
+            for number, scored in enumerate(items, 1):
+                if scored.prediction.key not in shown:
+                    shown.add(scored.prediction.key)
+                    yield f"{kind}_{number}", scored
 
 
-def views(prediction, classes) -> dict[str, np.ndarray]:
-    """Returns the four pictures of a prediction: image, truth, prediction and errors, uint8 [H, W, 3]."""
+def views(scored, classes) -> dict[str, np.ndarray]:
+    """Returns the pictures of a `_tally.Scored`: image, truth, prediction and errors, uint8 [H, W, 3].
+
+    Where single objects are known, they are coloured one by one. Without an image there is none of it.
+    """
     from kerasseg.postprocess import displayable, error_map, overlay
 
-    image, truth, predicted = prediction.image, prediction.mask.astype(np.uint8), prediction.predicted
-    return {
-        "image": displayable(image),
-        "truth": overlay(image, truth, classes.colours),
-        "prediction": overlay(image, predicted, classes.colours),
-        "errors": error_map(truth, predicted, image),
+    prediction = scored.prediction
+    truth, predicted = prediction.mask.astype(np.uint8), prediction.predicted
+    image, colours = prediction.image, classes.colours
+    errors = error_map(truth, predicted, image)
+    if scored.objects is not None:
+        void = truth == IGNORE_LABEL
+        truth, predicted = (_cycled(objects) for objects in scored.objects)
+        truth[void] = IGNORE_LABEL
+        colours = _OBJECT_COLOURS
+    below = np.full((*truth.shape, 3), 128, np.uint8) if image is None else image
+    pictures = {
+        "truth": overlay(below, truth, colours),
+        "prediction": overlay(below, predicted, colours),
+        "errors": errors,
     }
+    return pictures if image is None else {"image": displayable(image), **pictures}
+
+
+# By number, in turn; black is the background.
+_OBJECT_COLOURS = np.array(
+    [(0, 0, 0), (31, 119, 220), (255, 127, 14), (44, 180, 44), (230, 30, 120), (150, 90, 220), (190, 190, 20),
+     (23, 190, 207), (200, 60, 40)], np.uint8
+)  # fmt: skip
+
+
+def _cycled(objects):
+    """Returns uint8 [H, W]: which of the colours each object gets, 0 for none."""
+    return np.where(objects > 0, 1 + (objects - 1) % (len(_OBJECT_COLOURS) - 1), 0).astype(np.uint8)
+
+
+def objects_said(scored) -> tuple[str, str] | None:
+    """Returns how many objects are true and how many were found, in words; None where there are no objects."""
+    if scored.objects is None:
+        return None
+    numbers = [np.count_nonzero(np.unique(objects)) for objects in scored.objects]
+    return f"{numbers[0]} true objects", f"{numbers[1]} found"
 
 
 def classes_in(prediction) -> np.ndarray:
@@ -104,15 +138,21 @@ def classes_in(prediction) -> np.ndarray:
     return np.union1d(np.unique(prediction.mask), np.unique(prediction.predicted))
 
 
-def sheet(prediction, score: float, classes) -> np.ndarray:
-    """Draws image, truth, prediction and errors side by side, with a legend of the classes that occur."""
+def sheet(scored, classes) -> np.ndarray:
+    """Draws the pictures of a `_tally.Scored` side by side, with a legend of the classes that occur."""
     from kerasseg.postprocess import legend, montage
 
-    pictures = views(prediction, classes)
+    prediction, said = scored.prediction, objects_said(scored) or ("", "")
+    pictures = views(scored, classes)
+    captions = {"image": prediction.key, "truth": said[0], "errors": "wrong pixels amber"}
+    captions["prediction"] = f"IoU {scored.iou:.3f}{', ' * bool(said[1])}{said[1]}"
+    there = classes_in(prediction)
     return montage(
         [list(pictures.values())],
         titles=list(pictures),
-        captions=[[prediction.key, "", f"IoU {score:.3f}", "wrong pixels amber"]],
-        footer=lambda width: legend(classes.names, classes.colours, classes=classes_in(prediction), width=width),
+        captions=[[captions[name] for name in pictures]],
+        footer=None
+        if scored.objects is not None
+        else lambda width: legend(classes.names, classes.colours, classes=there, width=width),
         side=320,
     )

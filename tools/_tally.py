@@ -31,6 +31,21 @@ class Source:
     described: dict
 
 
+@dataclasses.dataclass(frozen=True)
+class Scored:
+    """An image with its score.
+
+    Attributes:
+        iou: Mean IoU of the image.
+        prediction: A `kerasseg.inference.Prediction`; its image is None where there is none.
+        objects: True and found objects, int32 [H, W] each, or None.
+    """
+
+    iou: float
+    prediction: object
+    objects: tuple[np.ndarray, np.ndarray] | None
+
+
 class Tally:
     """Adds up predictions, image by image.
 
@@ -52,8 +67,8 @@ class Tally:
         self._borders = [] if borders else None
         self._trimaps = {width: np.zeros((K, K), np.int64) for width in TRIMAP_WIDTHS} if borders else {}
 
-    def add(self, prediction, instances: np.ndarray | None = None) -> float:
-        """Takes a `kerasseg.inference.Prediction` and the true objects into account; returns the image's mean IoU."""
+    def add(self, prediction, instances: np.ndarray | None = None) -> Scored:
+        """Takes a `kerasseg.inference.Prediction` and the true objects into account."""
         from kerasseg import metrics
 
         matrix, K = prediction.confusion_matrix, len(self.class_names)
@@ -68,9 +83,9 @@ class Tally:
             self._borders.append(metrics.boundary_scores(counts, self.class_names))
             for width, trimap in self._trimaps.items():
                 trimap += metrics.trimap_confusion_matrix(prediction.mask, prediction.predicted, K, width)
-        if self._objects:
-            self._objects.add(prediction, instances)
-        return iou
+        if self._objects is None or instances is None:
+            return Scored(iou, prediction, None)
+        return Scored(iou, prediction, (instances, self._objects.add(prediction, instances)))
 
     def result(self) -> dict:
         """Returns the scores for `report.json`, and those of predicting the first class everywhere as `baseline`."""

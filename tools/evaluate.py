@@ -16,10 +16,12 @@ picture, truth, prediction and errors); files of these names, and the pictures i
 left alone. Beside the scores the table shows those of predicting the first class everywhere.
 
 Data with instances (cells) is scored by objects too: components of the predicted class 1 against the true instances,
-what a model that knows rims parts, or with --objects-by watershed what a watershed parts.
+what a model that knows rims parts, or with --objects-by watershed what a watershed parts. The scores at borders take
+about 0.1 s for an image of 500 x 375; --no-borders leaves them out.
 
 Predicted masks and labels are ids in palette or grey PNG or TIFF, or colours with --classes (`road 128 64 128` a line)
-or --voc-colours; each kind may be either. A prediction has its label's name but for the suffixes.
+or --voc-colours; each kind may be either. A prediction has its label's name but for beginnings and
+ends that are told.
 """
 
 import json
@@ -52,7 +54,7 @@ def main(arguments=None):
     extremes = _report.Extremes(options.pictures)
     with _voc_submission.of(options, len(source.classes.names)) as submission:
         for prediction, instances in tqdm(source.items, desc="evaluate", unit="image", total=source.num_images):
-            extremes.add(tally.add(prediction, instances), prediction)
+            extremes.add(tally.add(prediction, instances))
             if submission:
                 submission.add(prediction.key, prediction.predicted)
     report = {**source.described, **tally.result(), "made": _made(arguments, started)}
@@ -72,7 +74,11 @@ def _options(arguments):
     parser.add_argument("--pictures", type=int, default=4, help="how many of the worst and of the best images to draw")
     parser.add_argument("--no-borders", action="store_true", help="leave out the scores at the borders between classes")
     _object_scores.add_option(parser)
-    parser.add_argument("--membranes", action="store_true", help="add the scores of the ISBI-2012 challenge")
+    parser.add_argument(
+        "--membranes",
+        action="store_true",
+        help="add the scores of the ISBI-2012 challenge, without its search for the best threshold",
+    )
     _inference_options.add(parser)
     _folder_predictions.add_options(parser)
     _voc_submission.add_options(parser)
@@ -124,9 +130,9 @@ def _write(output: Path, report: dict, classes, extremes, tally) -> None:
     overlays.mkdir(parents=True, exist_ok=True)
     for old in overlays.glob("*.png"):
         old.unlink()
-    for name, score, prediction in extremes.items():
-        file = overlays / f"{name}_{Path(prediction.key).name}.png"
-        _pictures.save_picture(file, _report.sheet(prediction, score, classes))
+    for name, scored in extremes.items():
+        file = overlays / f"{name}_{Path(scored.prediction.key).name}.png"
+        _pictures.save_picture(file, _report.sheet(scored, classes))
     confusions = confusion_picture(tally.matrix, classes.names)
     _pictures.save_picture(output / "confusion_matrix.png", confusions)
     page = _page.page(report, tally.baseline(), classes, confusions, list(extremes.items()))
