@@ -222,8 +222,11 @@ def test_what_is_wrong_with_the_files_is_said_in_one_line(masks, tmp_path, capsy
     refused("labels/a.png has no prediction: expected .*predictions/a.png .1 of 2 labels", *classes)
     (predictions / "c.png").rename(predictions / "a.png")
     save(predictions / "z.png", predicted)
-    score(tmp_path, *classes)
-    assert "1 predictions have no label and are left out, first" in capsys.readouterr().err
+    save(tmp_path / "images" / "b.png", np.zeros((*truth.shape, 3), np.uint8))
+    score(tmp_path, *classes, "--images", tmp_path / "images")
+    said = capsys.readouterr().err
+    assert "1 predictions have no label and are left out, first" in said
+    assert "1 of 2 labels have no image in" in said
     for arguments in (["--flip"], ["--model", "m.keras"]):
         with pytest.raises(SystemExit):
             score(tmp_path, *classes, *arguments)

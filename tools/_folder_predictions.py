@@ -121,6 +121,9 @@ def _pairs(options) -> list[Pair]:
     surplus = [stem for stem in predictions if stem not in labels]
     if surplus:
         _convert.warn(f"{len(surplus)} predictions have no label and are left out, first {predictions[surplus[0]]}")
+    unseen = [stem for stem in labels if stem not in images] if options.images else []
+    if unseen:
+        _convert.warn(f"{len(unseen)} of {len(labels)} labels have no image in {options.images}, first {unseen[0]}")
     return [Pair(stem, path, predictions[stem], images.get(stem)) for stem, path in labels.items()]
 
 

@@ -64,7 +64,7 @@ def main(arguments=None):
         for name, path in tqdm(files.items(), desc="segment", unit="image"):
             try:
                 image = open_windows(path)
-                if image.shape[0] * image.shape[1] > LARGE_PIXELS:
+                if image.shape[0] * image.shape[1] > LARGE_PIXELS and not submission:
                     _segment_by_windows(segmenter, path, name, image.shape[:2], options, classes)
                     continue
                 image = image[:, :]
