@@ -44,7 +44,7 @@ class Network:
     def bytes_per_pixel(self) -> float:
         """Estimated memory of a forward pass ÷ pixels of the image."""
         # Of a large image: with small ones, networks without padding have much less behind their margins.
-        return bytes_per_pixel(self._model(), tuple(rule.legal(1024) for rule in self.rules))
+        return bytes_per_pixel(self._model(), tuple(rule.legal(2048) for rule in self.rules))
 
     @property
     def channels(self) -> tuple[int, int]:
