@@ -46,7 +46,9 @@ def main():
         command += [f"--{key}={getattr(options, key.replace('-', '_'))}" for key in ("side", "memory-mib", "filters")]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         row = json.loads(done.stdout.splitlines()[-1])
-        print("| {name} | {tiles} | {ratio:.3f} | {peak:.0f} | {before:.0f} | {estimate:.0f} |".format(name=name, **row))
+        print(
+            "| {name} | {tiles} | {ratio:.3f} | {peak:.0f} | {before:.0f} | {estimate:.0f} |".format(name=name, **row)
+        )
 
 
 def measure(options, padding, suffix) -> dict:

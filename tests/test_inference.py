@@ -308,7 +308,7 @@ def test_unreadable_files_are_named(tmp_path):
         ("text.png", "not an image file"),
         ("empty.png", "not an image file"),
         ("cut.jpg", "truncated"),
-        ("stack.tif", "expected one image"),
+        ("stack.tif", "a stack of 20 images; expected one"),
         ("none.png", "no such file"),
     ):
         with pytest.raises(DataError, match=rf"{name}: .*{reason}"):

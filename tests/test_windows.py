@@ -97,6 +97,26 @@ def test_windows_of_packings_that_other_libraries_know(tmp_path, pixels):
         check(path, pixels, TiffWindows)
 
 
+def test_colours_of_tiffs_are_those_that_others_see(tmp_path, pixels):
+    path, small = tmp_path / "a.tif", Image.fromarray((pixels >> 8).astype(np.uint8))
+    for mode, how in (("CMYK", {}), ("CMYK", {"compression": "tiff_lzw"}), ("1", {"compression": "group4"}), ("1", {})):
+        small.convert(mode).save(path, **how)
+        with Image.open(path) as image:
+            seen = np.asarray(image.convert("RGB") if mode == "CMYK" else image).reshape(100, 131, -1)
+        window = open_windows(path)[20:50, 30:90]
+        assert window.dtype == seen.dtype
+        np.testing.assert_allclose(window.astype(int), seen[20:50, 30:90].astype(int), atol=1)
+        np.testing.assert_array_equal(read_image(path)[20:50, 30:90], window)
+    grey = np.asarray(small.convert("L"))
+    for compression in (None, "zlib"):
+        tifffile.imwrite(path, grey, photometric="miniswhite", compression=compression)
+        with Image.open(path) as image:
+            np.testing.assert_array_equal(open_windows(path)[:, :][..., 0], np.asarray(image))
+    small.convert("LAB").save(path)
+    with pytest.raises(DataError, match=r"a\.tif: expected grey values or RGB, got CIELAB; convert it"):
+        open_windows(path)
+
+
 def test_files_that_have_no_windows_are_read_whole_or_refused(tmp_path, pixels):
     small = (pixels >> 8).astype(np.uint8)
     Image.fromarray(small).save(tmp_path / "a.png")

@@ -20,7 +20,9 @@ def class_ids(logits: np.ndarray) -> np.ndarray:
         ValueError: There are more than 256 classes.
     """
     if logits.shape[-1] == 1:
-        return (logits[..., 0] > 0).astype(np.uint8)
+        return (logits[..., 0] > 0).view(np.uint8)
+    if logits.shape[-1] == 2:  # argmax takes 25 times as long
+        return (logits[..., 1] > logits[..., 0]).view(np.uint8)
     if logits.shape[-1] > 256:
         raise ValueError(f"expected at most 256 classes, which masks of 8 bits can hold, got {logits.shape[-1]}")
     return logits.argmax(-1).astype(np.uint8)

@@ -21,7 +21,8 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 def read_image(path: str | Path) -> np.ndarray:
     """Reads an image file: JPEG, PNG, TIFF, what else Pillow reads, and arrays in `.npy` files.
 
-    Palettes are resolved, CMYK becomes RGB, an orientation in the file's metadata is ignored (as in training).
+    Palettes are resolved (but for TIFFs', whose values are taken as they are), CMYK becomes RGB, an orientation in the
+    file's metadata is ignored: all as in training. Grey TIFFs whose 0 is white are inverted.
 
     Args:
         path: The file.
@@ -59,9 +60,9 @@ def _tiff(path):
             raise too_large(path, *series.keyframe.shape[:2])
         if len(series.pages) == 1:
             return TiffWindows(path)[:, :]
-        image, axes = series.asarray(), series.axes
-    if image.ndim == 3 and axes[0] in "SC":  # Planes one after the other.
-        image = np.moveaxis(image, 0, 2)
+        if len(series.shape) != 3 or series.axes[0] not in "SC":
+            raise ValueError(f"a stack of {len(series.pages)} images; expected one")
+        image = np.moveaxis(series.asarray(), 0, 2)  # Planes one after the other.
     return image if image.dtype in (np.uint8, np.uint16, bool) else image.astype(np.float32)
 
 

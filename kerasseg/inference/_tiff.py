@@ -27,7 +27,7 @@ class TiffWindows:
     of them after the other, decode each block once.
 
     Attributes:
-        shape: (H, W, C).
+        shape: (H, W, C); C = 3 for CMYK, which becomes RGB.
         dtype: Of the windows: uint8, uint16, bool, or float32 for all else.
     """
 
@@ -38,9 +38,13 @@ class TiffWindows:
         self._file = tifffile.TiffFile(self._path)
         weakref.finalize(self, self._file.close)
         self._page = page = self._file.series[0].pages[0].aspage()
+        self._inks = int(page.photometric) == 5 and page.samplesperpixel == 4 and page.dtype == np.uint8
         if page.imagedepth != 1 or page.dtype is None or page.dtype.kind not in "uifb":
             raise DataError(f"{path}: expected one image of numbers, got {page.dtype} of the shape {page.shape}")
-        self.shape = (page.imagelength, page.imagewidth, page.samplesperpixel)
+        if not plain_colours(page) and not (self._inks or int(page.photometric) == 0):
+            raise DataError(f"{path}: expected grey values or RGB, got {page.photometric.name}; convert it")
+        self._samples = page.samplesperpixel
+        self.shape = (page.imagelength, page.imagewidth, 3 if self._inks else self._samples)
         self.dtype = page.dtype if page.dtype in (np.uint8, np.uint16, bool) else np.dtype(np.float32)
         self._planes = page.samplesperpixel if int(page.planarconfig) == 2 else 1
         sides = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
@@ -66,7 +70,7 @@ class TiffWindows:
     def bytes_kept(self, height: int) -> int:
         """Returns how much memory the blocks that windows of a height touch take, those of a whole row of windows."""
         blocks = min(height // self._sides[0] + 2, self._grid[0])
-        return blocks * self._sides[0] * self._grid[1] * self._sides[1] * self.shape[2] * self.dtype.itemsize
+        return blocks * self._sides[0] * self._grid[1] * self._sides[1] * self._samples * self.dtype.itemsize
 
     def __getitem__(self, window) -> np.ndarray:
         (top, bottom, _), (left, right, _) = (
@@ -74,7 +78,7 @@ class TiffWindows:
         )
         height, width = self._sides
         self._kept = {place: block for place, block in self._kept.items() if (place[1] + 1) * height > top}
-        pixels = np.empty((max(bottom - top, 0), max(right - left, 0), self.shape[2]), self.dtype)
+        pixels = np.empty((max(bottom - top, 0), max(right - left, 0), self._samples), self.dtype)
         for row in range(top // height, -(-bottom // height)):
             for column in range(left // width, -(-right // width)):
                 y, x = row * height, column * width
@@ -83,7 +87,7 @@ class TiffWindows:
                 for plane in range(self._planes):
                     samples = slice(plane, plane + 1) if self._planes > 1 else slice(None)
                     target[..., samples] = self._block(plane, row, column)[inside]
-        return pixels
+        return _rgb(pixels) if self._inks else pixels
 
     def _block(self, plane, row, column) -> np.ndarray:
         place = plane, row, column
@@ -92,13 +96,25 @@ class TiffWindows:
             height = self._sides[0]
             if not self._page.is_tiled:  # The last strip may be a low one.
                 height = min(height, self.shape[0] - row * height)
-            samples = self.shape[2] if self._planes == 1 else 1
+            samples = self._samples if self._planes == 1 else 1
             try:
                 block = decode_block(self._file, self._page, number, (height, self._sides[1], samples))
             except Exception as error:
                 raise DataError(f"{self._path}: cannot be read as an image (block {number}: {error})") from error
             self._kept[place] = block.astype(self.dtype, copy=False)
         return self._kept[place]
+
+
+def plain_colours(page: tifffile.TiffPage) -> bool:
+    """Whether a page's values are grey or RGB as they are (those of palettes are taken for grey)."""
+    kind = int(page.photometric)
+    return kind in (1, 2, 3, 4, 32803) or (kind == 6 and int(page.compression) in (6, 7))
+
+
+def _rgb(inks: np.ndarray) -> np.ndarray:
+    """Returns uint8 [..., 3] of cyan, magenta, yellow and black, 255 = full ink, as Pillow does."""
+    light = 255 - inks.astype(np.uint16)
+    return ((light[..., :3] * light[..., 3:] + 127) // 255).astype(np.uint8)
 
 
 def too_large(path, height: int, width: int, where: str = "") -> DataError:

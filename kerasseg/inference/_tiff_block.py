@@ -41,6 +41,8 @@ def decode_block(
         if "imagecodecs" not in str(error):
             raise
         block = _decode_as_file(file, page, data, shape)
+    if int(page.photometric) == 0 and block.dtype.kind in "bu":  # 0 is white
+        block = ~block
     block = block.reshape(-1, *block.shape[-2:])
     if block.shape != shape:
         raise ValueError(f"it holds {block.shape} values, expected {shape}")
@@ -70,6 +72,8 @@ def _single_block(byteorder, page, data, shape) -> bytes:
         value = page.tags.valueof(name)
         if value is not None:
             tags[tifffile.TIFF.TAGS[name]] = kind, list(value) if isinstance(value, (tuple, bytes)) else [int(value)]
+    if tags[262][1] == [0]:
+        tags[262] = 3, [1]
     if int(page.planarconfig) == 2:
         tags[258] = 3, tags[258][1][:1]
         tags[262], tags[277] = (3, [1]), (3, [1])

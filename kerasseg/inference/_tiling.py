@@ -187,7 +187,7 @@ def _largest(lay: Callable, rules, size, overlap, budget) -> Tiling:
         low, high = (middle, high) if square(middle * _GRID).bytes <= budget else (low, middle)
     if low:
         return square(low * _GRID)
-    sides = (side for side in range(_GRID - 1, 0, -1) if square(side).bytes <= budget)
+    sides = (side for side in (16, 8, 4, 2) if square(side).bytes <= budget)
     return square(next(sides, 1))
 
 

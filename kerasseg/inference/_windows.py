@@ -7,7 +7,7 @@ import numpy as np
 import tifffile
 
 from kerasseg.inference._reading import NUMPY_MAGIC, prepared, read_image
-from kerasseg.inference._tiff import TIFF_MAGIC, TiffWindows
+from kerasseg.inference._tiff import TIFF_MAGIC, TiffWindows, plain_colours
 from kerasseg.spec import DataError
 
 
@@ -81,6 +81,8 @@ class Prepared:
     def __getitem__(self, window) -> np.ndarray:
         try:
             return prepared(self.image[window], self._channels, self._value_range)
+        except DataError:
+            raise
         except ValueError as error:
             raise (DataError(f"{self._name}: {error}") if self._name else error) from error
 
@@ -90,10 +92,11 @@ def _open_tiff(path: Path):
         series = file.series[0]
         page, pages = series.pages[0].aspage(), len(series.pages)
         offset = series.dataoffset  # None where the values do not lie one after the other, as they are in memory
+        plain = plain_colours(page)
         dtype, shape, axes = np.dtype(file.byteorder + series.dtype.char), series.shape, series.axes
-    if pages > 1 and (offset is None or len(shape) != 3):
+    if pages > 1 and (offset is None or len(shape) != 3 or axes[0] not in "SC"):
         return read_image(path)
-    if offset is None or page.bitspersample != 8 * dtype.itemsize:
+    if offset is None or not plain or page.bitspersample != 8 * dtype.itemsize:
         return TiffWindows(path)
     image = np.memmap(path, dtype, "r", offset, shape)
     return np.moveaxis(image, 0, 2) if image.ndim == 3 and axes[0] in "SC" else image
