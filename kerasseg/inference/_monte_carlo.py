@@ -45,7 +45,7 @@ def monte_carlo(
 
     Returns:
         tuple: Mean and variance (that of the samples: 0 for one) of the softmax probabilities, both float32
-            [B, h, w, K].
+            [B, h, w, K]; of a model of one logit, [B, h, w, 2].
     Raises:
         ValueError: `samples` is less than 1, or the model is neither functional nor sequential.
     Reference: Gal & Ghahramani 2016, arXiv:1506.02142; Kendall et al. 2015, arXiv:1511.02680, section 4.
@@ -58,12 +58,17 @@ def monte_carlo(
     @tf.function(autograph=False)
     def update(number, mean, squares):
         """Takes one more sample into the mean and the sum of squared deviations from it (Welford 1962)."""
-        probabilities = tf.nn.softmax(tf.cast(sampler(images, training=False), tf.float32))
+        logits = tf.cast(sampler(images, training=False), tf.float32)
+        if one_logit:  # z becomes 0 and z, as in `kerasseg.losses`
+            logits = tf.concat([tf.zeros_like(logits), logits], -1)
+        probabilities = tf.nn.softmax(logits)
         deviation = probabilities - mean
         mean += deviation / number
         return mean, squares + deviation * (probabilities - mean)
 
-    mean = squares = tf.zeros(model.compute_output_shape(images.shape))
+    shape = model.compute_output_shape(images.shape)
+    one_logit = shape[-1] == 1
+    mean = squares = tf.zeros((*shape[:-1], 2 if one_logit else shape[-1]))
     for number in range(1, samples + 1):
         mean, squares = update(tf.constant(number, tf.float32), mean, squares)
     return mean.numpy(), squares.numpy() / samples
