@@ -6,9 +6,10 @@ import pytest
 from PIL import Image
 from tensorflow import keras
 
-from kerasseg.inference import Segmenter, predictions, read_image
+from kerasseg.inference import Ensemble, Segmenter, predictions, read_image
 from kerasseg.layers import MergeClasses
 from kerasseg.models import bayesian_segnet, unet_plus_plus, unet_plus_plus_averaged, unet_plus_plus_pruned
+from kerasseg.postprocess import dense_crf
 from kerasseg.spec import DataError
 
 
@@ -158,3 +159,41 @@ def test_models_of_one_logit_tell_two_classes_apart():
         np.testing.assert_array_equal(found.segment(pixels), probability > 0.5)
         split = [(pixels[None], (probability > 0.5)[None].astype(np.int32))]
         np.testing.assert_array_equal(next(predictions(found, split, 2)).confusion_matrix.diagonal().sum(), 300)
+
+
+def test_a_crf_comes_after_all_else(tmp_path, real_data):
+    """A patch of a VOC photo, its colours for the network's classes: the CRF of the mean over views, of an ensemble."""
+    photo = sorted((real_data / "voc").rglob("*.jpg"))[0]
+    image = read_image(photo)[100:148, 200:260]
+    Image.fromarray(image).save(tmp_path / "i.png")
+    picture = keras.Input((None, None, 3))
+    layer = keras.layers.Conv2D(3, 3, padding="same")
+    model = keras.Model(picture, layer(picture))
+    layer.set_weights([w / 50 for w in layer.get_weights()])
+    model.save(tmp_path / "m.keras")
+    pixels = image.astype(np.float32)
+    plain, two = Segmenter(model), Segmenter(model, flip=True)
+    for found, before in (
+        (Segmenter(model, crf="usual"), plain.probabilities(image)),
+        (Segmenter(model, crf="usual", flip=True), two.probabilities(image)),
+        (Ensemble([plain, two], crf="usual"), (plain.probabilities(image) + two.probabilities(image)) / 2),
+    ):
+        expected = dense_crf(pixels, before)
+        np.testing.assert_allclose(found.probabilities(image), expected, atol=1e-5)
+        assert (expected.argmax(-1) != before.argmax(-1)).any()
+        np.testing.assert_array_equal(found.segment(image), expected.argmax(-1))
+        split = [(pixels[None], np.zeros((1, *image.shape[:2]), np.int32))]
+        np.testing.assert_array_equal(next(predictions(found, split, 3)).predicted, expected.argmax(-1))
+    changed = Segmenter(model, crf={"preset": "deconvnet", "iterations": 1})
+    np.testing.assert_allclose(
+        changed.probabilities(image),
+        dense_crf(pixels, plain.probabilities(image), "deconvnet", iterations=1),
+        atol=1e-5,
+    )
+    paths = ["--model", tmp_path / "m.keras", "--images", tmp_path / "i.png", "--output", tmp_path / "out"]
+    predict.main([*map(str, paths), "--crf", "usual"])
+    mask = np.array(Image.open(tmp_path / "out" / "masks" / "i.png"))
+    np.testing.assert_array_equal(mask, dense_crf(pixels, plain.probabilities(image)).argmax(-1))
+    for crf in ("best", {"sigma": 3}, 3, {"iterations": -1}):
+        with pytest.raises(ValueError, match="crf must be a preset or a mapping of arguments of dense_crf"):
+            Segmenter(model, crf=crf)

@@ -39,6 +39,11 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="predict N times with dropout left on and take the mean (Bayesian SegNet: 40; 0: dropout is off)",
     )
     option("--seed", type=_count, help="of the samples (default: others each time)")
+    option(
+        "--crf",
+        choices=("usual", "deconvnet"),
+        help="draw the mask to the image's edges by a dense CRF of these parameters, after all else",
+    )
     group = parser.add_argument_group(
         "proposals", "DeconvNet's way: boxes that may hold an object are segmented one by one, and put together"
     )
@@ -100,14 +105,15 @@ def segmenter(options: argparse.Namespace, model: Path, value_range: tuple[float
     }
     recipe = {name: getattr(options, name) for name in ("scales", "flip", "rotate", "samples", "seed")}
     try:
-        first = Segmenter(model, **shared, **recipe, head=options.head, proposals=_boxes(options))
+        crf = None if options.and_model else options.crf
+        first = Segmenter(model, **shared, **recipe, head=options.head, proposals=_boxes(options), crf=crf)
         if options.proposals == Path(EDGE_BOXES) and first.model.input_shape[-1] not in (1, 3):
             raise DataError(
                 f"{EDGE_BOXES} needs images of 1 or 3 channels, {model} takes {first.model.input_shape[-1]}"
             )
         if options.and_model is None:
             return first
-        return Ensemble([first, Segmenter(options.and_model, **shared, **recipe)], options.combine)
+        return Ensemble([first, Segmenter(options.and_model, **shared, **recipe)], options.combine, options.crf)
     except (ValueError, ImportError) as error:
         raise error if isinstance(error, DataError) else DataError(str(error)) from error
 

@@ -1,9 +1,10 @@
 """Several networks' answers put together."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from kerasseg.inference._arguments import crf_options
 from kerasseg.inference._reading import prepared
 from kerasseg.inference._rims import softmax
 from kerasseg.inference._segmenter import Segmentation, Segmenter
@@ -24,6 +25,7 @@ class Ensemble(Segmenter):
         combine: "mean": the mean of the probabilities, as the paper says. "product": as released, the scores below 0
             are raised to 0 and multiplied, and softmax is taken of the product. Members with several views or samples
             have no scores for that.
+        crf: As for `Segmenter`, after the members are put together; the colours are those that the first one sees.
 
     Raises:
         ValueError: An argument is none of the above, or the numbers of classes differ.
@@ -33,7 +35,7 @@ class Ensemble(Segmenter):
         the image as it is.
     """
 
-    def __init__(self, segmenters: Sequence[Segmenter], combine: str = "mean"):
+    def __init__(self, segmenters: Sequence[Segmenter], combine: str = "mean", crf: str | Mapping | None = None):
         segmenters = list(segmenters)
         if len(segmenters) < 2 or not all(isinstance(one, Segmenter) for one in segmenters):
             raise ValueError(f"expected two Segmenters or more, got {segmenters!r}")
@@ -46,7 +48,7 @@ class Ensemble(Segmenter):
             raise ValueError('combine="product" multiplies scores, and several views or samples have none; take "mean"')
         self.segmenters, self.combine = segmenters, combine
         self.model, self.value_range = segmenters[0].model, segmenters[0].value_range
-        self._rims, self._samples = None, 0
+        self._rims, self._samples, self._crf = None, 0, crf_options(crf)
         self._tiling = segmenters[0]._tiling
 
     def of_split(self, pixels: np.ndarray, key: str | None = None) -> Segmentation:
@@ -58,6 +60,9 @@ class Ensemble(Segmenter):
     def _given(self, image):
         given = [one._given(image) for one in self.segmenters]
         return [pixels for pixels, _ in given], given[0][1]
+
+    def _sharpened(self, pixels, probabilities):
+        return super()._sharpened(pixels[0], probabilities)
 
     def _moments(self, pixels, key):
         members = list(zip(self.segmenters, pixels, strict=True))

@@ -1,12 +1,13 @@
 """One object that makes masks of whatever image it is given."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from tensorflow import keras
 
+from kerasseg.inference._arguments import crf_options
 from kerasseg.inference._classes import class_ids, class_logits
 from kerasseg.inference._heads import one_output
 from kerasseg.inference._load import load_model
@@ -19,7 +20,7 @@ from kerasseg.inference._tiled import predict_tiled, segment_tiled
 from kerasseg.inference._tiling import Tiling, memory_needed
 from kerasseg.inference._views import View, mean_probabilities, views
 from kerasseg.layers import num_classes_of
-from kerasseg.postprocess import objects, split_by_rims
+from kerasseg.postprocess import dense_crf, objects, split_by_rims
 from kerasseg.spec import DataError
 
 _SMALLEST = np.finfo(np.float32).tiny
@@ -67,6 +68,9 @@ class Segmenter:
             NumPy's global generator.
         proposals: Boxes that are segmented one by one instead of the whole image, as DeconvNet's authors do: a
             `Proposals`. Scores are then put together, softmax comes after. Tiles are not used.
+        crf: Whether a dense CRF draws the probabilities to the image's edges, after all else: the name of a preset of
+            `kerasseg.postprocess.dense_crf`, or its arguments, such as {"preset": "usual", "iterations": 3}. Objects
+            that a model knows by their rims are parted without it.
     Raises:
         DataError: The model's file cannot be loaded, or the model has several outputs.
         ValueError: An argument is none of the above, or they do not go together.
@@ -95,6 +99,7 @@ class Segmenter:
         samples: int = 0,
         seed: int | None = None,
         proposals: Proposals | None = None,
+        crf: str | Mapping | None = None,
     ):
         self._views = views(scales, flip, rotate)
         if isinstance(samples, bool) or samples not in range(1_000_000):
@@ -108,13 +113,13 @@ class Segmenter:
         self._rims = None if proposals else rim_model(self.model)
         self.value_range = value_range
         self._tiling = {"tile_size": tile_size, "overlap": overlap, "memory_budget": memory_budget, "blend": blend}
-        self._samples, self._proposals = samples, proposals
+        self._samples, self._proposals, self._crf = samples, proposals, crf_options(crf)
         if samples and not drops(self.model):
             raise ValueError(f"samples are taken with dropout left on, but {self.model.name!r} has no layer of dropout")
         self._sampler = sampler_of(self._rims or self.model, seed) if samples else None
 
     def logits(self, image: np.ndarray | str | Path) -> np.ndarray:
-        """Returns float32 [H, W, K] of an image; of several views or samples, the log of their mean probabilities.
+        """Returns float32 [H, W, K] of an image; of views, samples or a CRF, the log of probabilities.
 
         A model of one logit z, whose sigmoid is the probability of class 1, has two: 0 and z.
 
@@ -126,7 +131,9 @@ class Segmenter:
             ValueError: The array is no image, or its channels do not fit the model.
         """
         given = self._given(image)
-        return self._logits(self.model, *given) if self._scores else _log(self._merged(self._moments(*given)[0]))
+        if self._scores:
+            return self._logits(self.model, *given)
+        return np.log(np.maximum(self._probabilities(*given), _SMALLEST))
 
     @property
     def num_classes(self) -> int:
@@ -174,7 +181,7 @@ class Segmenter:
             DataError: As there.
         """
         if not self.takes_windows:
-            raise ValueError("segment_file sees an image once, as it is: no other views, samples or proposals")
+            raise ValueError("segment_file sees an image once, as it is: no other views, samples, proposals or CRF")
         options = {"palette": palette, "value_range": self.value_range, "on_progress": on_progress}
         return segment_file(self.model, source, target, **options, **self._tiling)
 
@@ -213,7 +220,7 @@ class Segmenter:
     def _probabilities(self, pixels, key):
         if self._scores:
             return softmax(self._logits(self.model, pixels, key))
-        return self._merged(self._moments(pixels, key)[0])
+        return self._sharpened(pixels, self._merged(self._moments(pixels, key)[0]))
 
     def _found(self, pixels, key, with_objects=False):
         fine = variance = None
@@ -223,7 +230,7 @@ class Segmenter:
             mask = class_ids(self._logits(self.model, pixels, key))
         else:
             fine, variance = self._moments(pixels, key)
-            mask = class_ids(self._merged(fine))
+            mask = class_ids(self._sharpened(pixels, self._merged(fine)))
         found = None
         if with_objects and self._rims is None:
             found = objects(mask)
@@ -234,7 +241,7 @@ class Segmenter:
     @property
     def _scores(self):
         """Whether there are logits or scores; a mean of probabilities has none."""
-        return self._views == [View()] and not self._samples
+        return self._views == [View()] and not self._samples and self._crf is None
 
     @property
     def _plain(self):
@@ -278,6 +285,5 @@ class Segmenter:
             return probabilities
         return np.stack([probabilities[..., 0], probabilities[..., 1] + probabilities[..., 2]], -1)
 
-
-def _log(probabilities):
-    return np.log(np.maximum(probabilities, _SMALLEST))
+    def _sharpened(self, pixels, probabilities):
+        return probabilities if self._crf is None else dense_crf(pixels, probabilities, **self._crf)
