@@ -159,6 +159,12 @@ def test_small_and_plain_cases():
     sure = np.zeros((7, 5, 3))
     sure[..., 2] = 1  # Zeros are clipped, not infinite.
     np.testing.assert_array_equal(dense_crf(image, sure).argmax(-1), 2)
+    weak = dense_crf(image, probabilities, gaussian_weight=1e-9, bilateral_weight=1e-9)
+    np.testing.assert_allclose(weak, probabilities, atol=2e-5)
+    image, probabilities = smooth_case((40, 50), 3, 3)
+    for normalization in ("none", "before", "after", "symmetric"):  # However coarse, it stays finite.
+        coarse = dense_crf(image, probabilities, "deconvnet", normalization=normalization, detail=1)
+        np.testing.assert_allclose(coarse.sum(-1), 1, atol=1e-5)
     flat = dense_crf(np.full((40, 50), 9, np.uint8), smooth_case((40, 50), 1, 2)[1])
     assert (flat.argmax(-1) == flat.argmax(-1)[0, 0]).all()  # Without edges all agree in the end.
 

@@ -62,7 +62,7 @@ def dense_crf(
         iterations: Rounds of mean field.
         normalization: What a kernel's sums are divided by, n_i being the sum of pixel i's kernels: "none"; "before",
             Q_j by n_j; "after", the sum by n_i; "symmetric", each by its square root.
-        detail: About how many groups of like pixels each pixel listens to in the bilateral kernel. More is more exact
+        detail: About how many groups of like pixels each pixel hears in the bilateral kernel. More is more exact
             and takes longer; where an image has fewer pixels than that within reach, the sums are exact.
 
     Returns:
@@ -107,13 +107,14 @@ class _Kernel:
 
     def __init__(self, sums, num_pixels, weight, normalization):
         self._sums, self._weight = sums, np.float32(weight)
-        ones = np.ones((num_pixels, 1), np.float32)
-        total = sums(ones)
-        root = np.sqrt(total) if normalization == "symmetric" else total
-        self._before = 1 / root if normalization in ("before", "symmetric") else None
-        self._after = 1 / root if normalization in ("after", "symmetric") else None
-        most = total if self._before is None else sums(self._before)
-        self._most = float((weight * most if self._after is None else weight * most * self._after).max())
+        self._before = self._after = None
+        self._most = weight * num_pixels  # No less than what beliefs of 1 everywhere come to.
+        if normalization != "none":
+            total = np.maximum(sums(np.ones((num_pixels, 1), np.float32)), 1e-3)  # Of 1, but for very coarse groups.
+            root = np.sqrt(total) if normalization == "symmetric" else total
+            self._before = None if normalization == "after" else 1 / root
+            self._after = None if normalization == "before" else 1 / root
+            self._most = weight * (1 if normalization == "after" else float(root.max() / root.min()))
 
     def add_messages(self, scores, beliefs):
         """Adds w k * beliefs to the scores, but for classes that nobody believes in: it would not show.
@@ -123,6 +124,8 @@ class _Kernel:
         """
         highest = beliefs.max(axis=0)
         classes = np.flatnonzero(highest * np.expm1(np.minimum(highest * self._most, 50)) >= 1e-6)
+        if not classes.size:
+            return
         values = beliefs if len(classes) == beliefs.shape[1] else np.ascontiguousarray(beliefs[:, classes])
         if self._before is not None:
             values = values * self._before
