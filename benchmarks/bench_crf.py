@@ -70,7 +70,7 @@ def main():
     print("| preset | | s median | CPU s | largest difference | mean difference | other class |")
     print("|---|---|---|---|---|---|---|")
     for preset, settings in CRF_PRESETS.items():
-        calls = {f"detail {d}": partial(dense_crf, preset=preset, detail=d) for d in (500, 2000)}
+        calls = {f"detail {d}": partial(dense_crf, preset=preset, detail=d) for d in (500, 1000, 2000)}
         if densecrf:
             calls["pydensecrf"] = partial(lattice, settings=settings)
         exact = [dense_crf(*case(*pair, (250, 188)), preset, detail=10**9) for pair in pairs]

@@ -42,7 +42,7 @@ def dense_crf(
     bilateral_weight: float | None = None,
     iterations: int | None = None,
     normalization: str | None = None,
-    detail: int = 2000,
+    detail: int = 1000,
 ) -> np.ndarray:
     """Sharpens class probabilities along the image's edges, so that near and like pixels agree on their class.
 
