@@ -85,7 +85,7 @@ def memory_needed(
 
     Returns:
         The `Tiling`, with its `bytes` beyond those of image, weights and libraries. Network by network the estimate was
-        1.05 to 13 times what a process grew by (ten networks, 512 and 1024 pixels a side).
+        1.0 to 15 times what a process grew by (fourteen networks, 512 and 1024 pixels a side).
 
     Raises:
         ValueError: An argument is out of range.
