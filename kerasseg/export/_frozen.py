@@ -18,7 +18,8 @@ def frozen(model: keras.Model, weights: str = "float32") -> Callable:
     Its graph holds the weights as constants, so that a runtime can lay them out once for its kernels, and has no batch
     normalisation where one follows a convolution (Conv2D, DepthwiseConv2D; with or without a bias) that nothing else
     reads: with s = gamma / sqrt(variance + epsilon), kernel * s and beta + (bias - mean) * s take its place. Values
-    differ by rounding.
+    differ by rounding. Networks with unpooling keep theirs: where two pixels of a pooling window are nearly equal,
+    rounding would send the value to the other one.
 
     Args:
         model: Images -> logits.
@@ -32,7 +33,9 @@ def frozen(model: keras.Model, weights: str = "float32") -> Callable:
     images = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32, name="images")
     function = tf.function(lambda images: tf.cast(model(images, training=False), tf.float32), autograph=False)
     function = convert_variables_to_constants_v2(function.get_concrete_function(images), lower_control_flow=False)
-    graph = _folded(function.graph.as_graph_def())
+    graph = function.graph.as_graph_def()
+    if not any(node.op == "MaxPoolGrad" for node in graph.node):  # That is unpooling.
+        graph = _folded(graph)
     if weights != "float32":
         graph = _stored_in_16_bits(graph, tf.as_dtype(weights))
     input_, output = function.inputs[0].name, function.outputs[0].name
