@@ -61,7 +61,10 @@ def _folded(graph):
     for node in graph.node:
         if node.op != "FusedBatchNormV3" or node.attr["is_training"].b:
             continue
-        if set(readers.get(node.name, ())) != {r for r in readers.get(node.name, ()) if node.name in nodes[r].input}:
+        inputs = [
+            name for reader in readers.get(node.name, ()) for name in nodes[reader].input if _node(name) == node.name
+        ]
+        if any(name not in (node.name, f"{node.name}:0") for name in inputs):
             continue  # Something reads its statistics.
         chain = _convolution(node, nodes, readers)
         if chain is None or not constants.all(node.input[1:5]):
@@ -78,6 +81,7 @@ def _folded(graph):
         new += [_constant(f"{node.name}/kernel", kernel * by_output), _constant(f"{node.name}/bias", shift)]
         replaced[convolution.name] = _rewired(convolution, [convolution.input[0], f"{node.name}/kernel"])
         replaced[node.name] = _bias_add(node, convolution.name)
+    constants.close()
     result = tf.compat.v1.GraphDef(versions=graph.versions, library=graph.library)
     result.node.extend(new)
     result.node.extend(replaced.get(node.name, node) for node in graph.node)
@@ -103,6 +107,10 @@ class _Constants:
         with self._graph.as_default():
             tf.graph_util.import_graph_def(graph, name="")
         self._session = tf.compat.v1.Session(graph=self._graph)
+
+    def close(self) -> None:
+        """Gives back what the values were computed with."""
+        self._session.close()
 
     def all(self, names) -> bool:
         """Tells whether all of these tensors are constant."""
