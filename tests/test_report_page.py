@@ -1,11 +1,14 @@
 """The page of an evaluation: whole in itself, escaped, readable by machines and people, and shown by a browser."""
 
+import base64
+import io
 import json
 import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
 
+import _page_parts
 import evaluate
 import numpy as np
 import pytest
@@ -164,6 +167,15 @@ def browse(chromium, page, profile, *arguments):
     command = [chromium, "--headless", "--no-sandbox", "--no-first-run", *(f"--disable-{name}" for name in quiet)]
     command += [f"--user-data-dir={profile}", "--virtual-time-budget=5000", *arguments, page.as_uri()]
     return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def test_noise_goes_into_the_page():
+    noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    source = _page_parts.inlined(_page_parts.thumbnail(noise), "noise", "JPEG")
+    encoded = base64.b64decode(re.search('base64,([^"]+)', source)[1])
+    with Image.open(io.BytesIO(encoded)) as picture:
+        assert picture.size == (400, 300)
+        assert np.abs(np.asarray(picture).astype(int) - noise).mean() < 30
 
 
 def test_a_browser_shows_the_page(tmp_path, chromium):

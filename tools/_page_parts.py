@@ -57,8 +57,9 @@ def thumbnail(picture):
 def inlined(picture, alt, form):
     """A PIL image inside the page, form "JPEG" or "PNG", with the text that stands for it."""
     data = io.BytesIO()
-    # Colours of classes have hard edges, which halved chroma would blur.
-    picture.save(data, form, **({"quality": 78, "subsampling": 0, "optimize": True} if form == "JPEG" else {}))
+    # Colours of classes have hard edges, which halved chroma would blur. No "optimize": it wants the whole file in one
+    # buffer, which noise overflows.
+    picture.save(data, form, **({"quality": 78, "subsampling": 0} if form == "JPEG" else {}))
     source = f"data:image/{form.lower()};base64,{base64.b64encode(data.getvalue()).decode()}"
     small = ' class="small"' if max(picture.size) < 200 else ""
     return f'<img{small} src="{source}" width="{picture.width}" height="{picture.height}" alt="{escape(alt)}">'
