@@ -167,6 +167,12 @@ def test_weights_add_up_to_one_everywhere(blend):
         np.testing.assert_allclose(total, 1, atol=1e-6)
 
 
+def test_small_tiles_are_no_more_than_their_overlap_asks_for():
+    for tile in range(8, 200):
+        length = 10 * tile
+        assert len(spans(length, SizeRule(), tile, None, "gaussian")) <= 3 * length / tile, tile
+
+
 def test_sizes_that_a_model_refuses_are_mirrored_up():
     model = strided()
     image = random_image(21, 30)

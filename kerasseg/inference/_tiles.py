@@ -54,7 +54,8 @@ def spans(length: int, rule: SizeRule, tile: int, overlap: int | None, blend: st
     if rule.margin:
         return _seamless(length, rule, size)
     if overlap is None:
-        step = max(size - size // 4 - (size - size // 4) % _GRID, 1) if size > _GRID else max(size // 2, 1)
+        apart = size - size // 4
+        step = apart - apart % _GRID or max(min(size, _GRID) // 2, 1)
     else:
         step = size - overlap
     if not 0 < step <= size:
