@@ -1,6 +1,8 @@
 """Exports a trained model for TensorFlow Serving, as the next version in a folder.
 
     python tools/export.py --model runs/voc/best.keras --output exported/deeplab
+    python tools/export.py --model runs/voc/best.keras --output exported/deeplab --scales 0.75 1 1.25 --flip
+    python tools/export.py --model runs/cells/best.keras --output exported/cells --tile-size 512
     saved_model_cli show --all --dir exported/deeplab/1
 
 Writes OUTPUT/<version>/ (a SavedModel with the signatures predict_images, serving_default and predict_bytes) and
@@ -30,6 +32,26 @@ def main(arguments=None):
     parser.add_argument(
         "--weights", choices=("float32", "bfloat16", "float16"), default="float32", help="how kernels are stored"
     )
+    parser.add_argument(
+        "--scales",
+        type=float,
+        nargs="+",
+        default=[1.0],
+        metavar="S",
+        help="factors of the image's sides; the served model answers the mean over all of them, such as 0.75 1 1.25",
+    )
+    parser.add_argument("--flip", action="store_true", help="the served model sees each image mirrored as well")
+    parser.add_argument(
+        "--tile-size",
+        type=int,
+        help="the served model cuts larger images into tiles of this side, one pass each (default: seen as a whole)",
+    )
+    parser.add_argument("--overlap", type=int, help="pixels that neighbouring tiles share (default: a quarter)")
+    parser.add_argument(
+        "--no-freeze",
+        action="store_true",
+        help="keep the weights as variables (default: constants of the graph where they fit, up to 2 GiB)",
+    )
     options = parser.parse_args(arguments)
     if options.max_pixels < 2**14:
         parser.error("--max-pixels must be at least 16384")
@@ -56,12 +78,21 @@ def main(arguments=None):
             training=training,
             max_pixels=options.max_pixels,
             weights=options.weights,
+            freeze=False if options.no_freeze else None,
+            scales=options.scales,
+            flip=options.flip,
+            tile_size=options.tile_size,
+            overlap=options.overlap,
             images=images,
         )
     except ExportError as error:
         raise _cli.DataError(
             f"{options.model}: not exported, the result does not answer as the model: {error}"
         ) from error
+    except _cli.DataError:
+        raise
+    except ValueError as error:  # Options that do not go with each other or with the model.
+        parser.error(str(error))
     size = sum(path.stat().st_size for path in version.rglob("*") if path.is_file())
     print(f"{version}: {size / 1e6:.1f} MB, answers as {options.model} does")
     print(f"  serve it: see deploy/README.md; look at it: saved_model_cli show --all --dir {version}")

@@ -3,6 +3,7 @@
 import datetime
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -13,8 +14,9 @@ import numpy as np
 from tensorflow import keras
 
 from kerasseg._version import versions
+from kerasseg.export._baked import baked
 from kerasseg.export._signatures import DECODABLE_CHANNELS, MAX_PIXELS, Signatures
-from kerasseg.export._verify import TOLERANCES, verify
+from kerasseg.export._verify import TOLERANCES, sizes_compared, verify
 from kerasseg.export._warmup import write_warmup
 from kerasseg.layers import num_classes_of, size_rules
 from kerasseg.spec import DataError
@@ -33,6 +35,11 @@ def saved_model(
     training: dict | None = None,
     max_pixels: int = MAX_PIXELS,
     weights: str = "float32",
+    freeze: bool | None = None,
+    scales: Sequence[float] = (1.0,),
+    flip: bool = False,
+    tile_size: int | tuple[int, int] | None = None,
+    overlap: int | None = None,
     images: Sequence[np.ndarray] | None = None,
 ) -> Path:
     """Exports a model as the next version of a servable: `directory/<version>/`, beside it `directory/kerasseg.json`.
@@ -50,7 +57,9 @@ def saved_model(
         training: What else is known of the model (data set, options, scores); plain values, for `kerasseg.json`.
         max_pixels: Images of more pixels are refused by the served model, files of them before they are decoded, so
             that a request of some bytes cannot take all memory. A forward pass takes from 100 bytes a pixel (U-Net with
-            few filters) to several thousand.
+            few filters) to several thousand, times the largest scale squared. With `tile_size`, a pass is one of a tile
+            however large the image, and a pixel of the image takes about 4 C + 20 bytes, and the rows that tiles share
+            4 K bytes for each of their pixels; with several views as well, 12 K bytes for each pixel of the largest.
         weights: How kernels are stored: "float32", or "bfloat16" or "float16" in half the space; see `frozen`. Answers
             may then differ where two classes are nearly equal: by 5 % and 1 % of the largest logit.
         images: Images uint8 [H, W, C] to compare the export with the model on, of sizes up to the model's largest;
@@ -61,7 +70,9 @@ def saved_model(
 
     Raises:
         ValueError: There are not K names or colours, the model's legal sizes cannot be found out, `max_pixels` is
-            below 16384, `weights` is none of the three, or an image has other channels than the model.
+            below 16384 or not more than a tile, `weights` is none of the three or not possible with `freeze`, the
+            weights are too large to be frozen, a scale, tile or overlap is out of range, or an image has other channels
+            than the model.
         DataError: `directory` is a file, or the model has several outputs.
         ExportError: The exported model answers otherwise than the Keras model; nothing is left.
     """
@@ -69,15 +80,20 @@ def saved_model(
     if directory.exists() and not directory.is_dir():
         raise DataError(f"{directory} is a file; expected a folder for the exported versions")
     description = _description(model, class_names, palette, value_range, training)
-    description |= {"max_pixels": max_pixels, "weights": weights}
-    signatures = Signatures(model, value_range, max_pixels, weights)
+    looks = baked(scales, flip, tile_size, overlap)
+    description |= {"max_pixels": max_pixels, "weights": weights, **looks.described()}
+    signatures = Signatures(model, value_range, max_pixels, weights, freeze, looks)
+    least = max(math.prod(size) for size in sizes_compared(model, looks))
+    if max_pixels < least:
+        raise ValueError(f"max_pixels must be at least {least}, for an image larger than a tile, got {max_pixels}")
     directory.mkdir(parents=True, exist_ok=True)
     # In the same folder, so that the last step is a rename. Servers pass over names that are not numbers.
     partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=directory))
     try:
         written = partial / "model"
         signatures.save(str(written))
-        verify(model, written, images, tolerance=TOLERANCES[weights])
+        options = {"scales": scales, "flip": flip, "tile_size": tile_size, "overlap": overlap}
+        verify(model, written, images, tolerance=TOLERANCES[weights], **options)
         warmup_size = tuple(rule.legal(_WARMUP_SIDE) - rule.margin for rule in size_rules(model))
         files = model.input_shape[-1] in DECODABLE_CHANNELS
         write_warmup(written, model.input_shape[-1], warmup_size, files=files)

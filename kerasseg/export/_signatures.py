@@ -3,8 +3,11 @@
 import tensorflow as tf
 from tensorflow import keras
 
-from kerasseg.export._frozen import frozen
-from kerasseg.layers import SizeRule, size_rules
+from kerasseg.export._baked import RIMS, Baked, tile_and_step
+from kerasseg.export._network import network
+from kerasseg.export._tiles import mirrored, tiled
+from kerasseg.export._views import mean_probabilities
+from kerasseg.layers import MergeClasses, SizeRule, num_classes_of, size_rules
 from kerasseg.spec import to_255
 
 DECODABLE_CHANNELS = (1, 3, 4)
@@ -23,16 +26,18 @@ class Signatures:
 
     The class map always has the image's size. Where the model does not take that size, or its logits cover the centre
     of its input only (convolutions without padding), the image's border is mirrored, as
-    `kerasseg.inference.predict_tiled` does; nothing is ever resized.
+    `kerasseg.inference.predict_tiled` does. Nothing is resized unless `looks` says so.
 
     Args:
         model: Images float32 [B, H, W, C], 0-255 -> logits [B, h, w, K].
         value_range: The values of 16-bit files that become 0 and 255; None: 0 and 65535.
         max_pixels: Larger images are refused; of files the header is looked at, before anything is decoded.
         weights: "float32", "bfloat16" or "float16"; see `kerasseg.export.frozen`.
+        freeze: Whether the weights are constants of the graph; None: where they fit into it.
+        looks: Scales, mirrored views and tiles.
     Raises:
-        ValueError: The legal sizes of `model` cannot be found out (see `kerasseg.layers.size_rules`), or `max_pixels`
-            is below 16384.
+        ValueError: The legal sizes of `model` cannot be found out (see `kerasseg.layers.size_rules`), `max_pixels` is
+            below 16384, tiles do not overlap as wanted, or see `kerasseg.export._network`.
     """
 
     def __init__(
@@ -41,16 +46,24 @@ class Signatures:
         value_range: tuple[float, float] | None = None,
         max_pixels: int = MAX_PIXELS,
         weights: str = "float32",
+        freeze: bool | None = None,
+        looks: Baked = Baked(),  # noqa: B008  (frozen)
     ):
         if max_pixels < _LEAST_PIXELS:
             raise ValueError(f"max_pixels must be at least {_LEAST_PIXELS}, got {max_pixels}")
-        self._logits = frozen(model, weights)
-        self._value_range, self._max_pixels = value_range, max_pixels
+        self._value_range, self._max_pixels, self._looks = value_range, max_pixels, looks
         self._rules = size_rules(model)
+        if looks.tile_size is not None:
+            for rule, tile in zip(self._rules, looks.tile_size, strict=True):
+                tile_and_step(rule, tile, looks.overlap)
+        last = model.layers[-1]
+        self._rims = looks.views and isinstance(last, MergeClasses) and last.groups == RIMS
+        seen = keras.Model(model.input, last.input) if self._rims else model
+        self._logits, self._outputs = network(seen, weights, freeze), num_classes_of(seen)
         self.channels = model.input_shape[-1]
         # Traced once and called by all signatures: the file holds the network once.
         images = tf.TensorSpec((None, None, None, self.channels), tf.float32, name="images")
-        self._class_map = tf.function(self.segment, (images,))
+        self._class_map = tf.function(self.segment, (images,), autograph=False)
 
     def functions(self) -> dict:
         """Returns {signature name: concrete function}."""
@@ -60,16 +73,20 @@ class Signatures:
         batch = tf.TensorSpec((None, None, None, C), tf.uint8, name="images")
         files = tf.TensorSpec((None,), tf.string, name="image_bytes")
         functions = {
-            "predict_images": tf.function(self._predict_images, (images, size["height"], size["width"])),
-            "serving_default": tf.function(self._predict_batch, (batch,)),
+            "predict_images": tf.function(
+                self._predict_images, (images, size["height"], size["width"]), autograph=False
+            ),
+            "serving_default": tf.function(self._predict_batch, (batch,), autograph=False),
         }
         if C in DECODABLE_CHANNELS:
-            functions["predict_bytes"] = tf.function(self._predict_bytes, (files,))
+            functions["predict_bytes"] = tf.function(self._predict_bytes, (files,), autograph=False)
         return {name: function.get_concrete_function() for name, function in functions.items()}
 
     def save(self, directory: str) -> None:
         """Writes a SavedModel."""
-        tf.saved_model.save(tf.Module(), directory, signatures=self.functions())
+        module = tf.Module()
+        module.weights = self._logits.get_concrete_function().variables  # None where they are constants.
+        tf.saved_model.save(module, directory, signatures=self.functions())
 
     def _predict_images(self, images, height, width):
         """The original DeepLab-v3's: `height` and `width` are read by nobody, but its clients send them."""
@@ -93,14 +110,40 @@ class Signatures:
         """Returns the class map, int64 [B, H, W], of images float32 [B, H, W, C], 0-255."""
         size = tf.shape(images)[1:3]
         with tf.control_dependencies([self._fits(tf.cast(size, tf.int64))]):
-            padded = tf.identity(images)
-        for axis, rule in enumerate(self._rules, start=1):
-            padded = _mirrored(padded, axis, rule)
-        logits = self._logits(padded)[:, : size[0], : size[1]]
-        if logits.shape[-1] == 1:  # The sigmoid of one logit z is the softmax of 0 and z.
-            logits = tf.concat([tf.zeros_like(logits), logits], -1)
-        classes = tf.argmax(logits, axis=-1, output_type=tf.int64)
+            images = tf.identity(images)
+        if self._looks.views:
+            classes = self._best_of_views(images)
+        elif self._looks.tile_size is None:
+            classes = tf.argmax(_class_logits(self._whole(images)), axis=-1, output_type=tf.int64)
+        else:
+            classes = tf.cast(self._tiled(images, self._best), tf.int64)
         return tf.ensure_shape(classes, images.shape[:3])
+
+    def _whole(self, images):
+        """Returns logits [B, H, W, k] of images, all of each at once."""
+        size = tf.shape(images)[1:3]
+        for axis, rule in enumerate(self._rules, start=1):
+            images = _mirrored_up(images, axis, rule)
+        return self._logits(images)[:, : size[0], : size[1]]
+
+    def _tiled(self, images, finish):
+        tile_size, overlap = self._looks.tile_size, self._looks.overlap
+        return tiled(self._logits, self._outputs, images, self._rules, tile_size, overlap, finish)
+
+    def _best(self, logits):
+        """Returns class ids in as few bytes as they need; a byte a pixel is all that tiles leave behind."""
+        classes = tf.argmax(_class_logits(logits), axis=-1, output_type=tf.int32)
+        return tf.cast(classes, tf.uint8) if self._outputs <= 256 else classes
+
+    def _best_of_views(self, images):
+        def logits(seen):
+            return _class_logits(self._whole(seen) if self._looks.tile_size is None else self._tiled(seen, tf.identity))
+
+        num_classes = max(self._outputs, 2)
+        mean = mean_probabilities(logits, num_classes, images, self._looks.scales, self._looks.flip)
+        if self._rims:
+            mean = tf.stack([tf.reduce_sum(tf.gather(mean, group, axis=-1), -1) for group in RIMS], -1)
+        return tf.argmax(mean, axis=-1, output_type=tf.int64)
 
     def _fits(self, size):
         """Returns an operation that fails unless the image of this height and width, int64 [2], may be looked at."""
@@ -143,7 +186,12 @@ def _decoded(data, channels, value_range):
     return tf.cond(tf.io.is_jpeg(data), jpeg, png) if channels in (1, 3) else png()
 
 
-def _mirrored(images, axis, rule: SizeRule):
+def _class_logits(logits):
+    """Returns logits of classes; the sigmoid of one logit z is the softmax of 0 and z."""
+    return logits if logits.shape[-1] > 1 else tf.concat([tf.zeros_like(logits), logits], -1)
+
+
+def _mirrored_up(images, axis, rule: SizeRule):
     """Mirrors the border along an axis, edge pixels not repeated, so that the model takes it and covers it all."""
     if rule == SizeRule():
         return images
@@ -151,11 +199,8 @@ def _mirrored(images, axis, rule: SizeRule):
     padded = tf.maximum(rule.round_up(size + rule.margin), rule.minimum)
     checks = []
     if rule.maximum is not None:
-        side = ("height", "width")[axis - 1]
-        largest = rule.maximum - rule.margin
-        checks = [tf.debugging.Assert(size <= largest, [f"{side} must be at most {largest} pixels, got", size])]
+        side, largest = ("height", "width")[axis - 1], rule.maximum - rule.margin
+        text = f"{side} must be at most {largest} pixels (more with tile_size at the export), got"
+        checks = [tf.debugging.Assert(size <= largest, [text, size])]
     with tf.control_dependencies([check for check in checks if check is not None]):
-        # A mirror wider than the image mirrors again; an image of one pixel has nothing else to show.
-        period = tf.maximum(2 * (size - 1), 1)
-        position = tf.abs(tf.range(padded) - rule.margin // 2) % period
-        return tf.gather(images, tf.minimum(tf.minimum(position, period - position), size - 1), axis=axis)
+        return tf.gather(images, mirrored(-(rule.margin // 2), padded, size), axis=axis)
