@@ -7,8 +7,12 @@ import pytest
 import tensorflow as tf
 
 from kerasseg import augment
+from kerasseg._opencv import cv2
 from kerasseg.augment import Augmentation, ColourRange, Cutout, GreyRange, GridElastic, SimardElastic
 from kerasseg.augment import _draw as plans
+
+EXACT = int(cv2.__version__.split(".")[0]) >= 5
+"""Whether this OpenCV interpolates at exact positions, and not at those rounded to 1/32 pixel."""
 
 MIDDLE = dict.fromkeys(("rotation", "shift_y", "shift_x"), 0.5)
 """Numbers that draw no rotation and no shift."""
@@ -80,7 +84,7 @@ def test_both_engines_give_the_same_picture(name, crop_size):
         if crop_size is not None:
             assert ours["image"].shape == (*crop_size, 3)
         difference = np.abs(ours["image"] - theirs["image"].astype(np.float32))
-        assert difference.max() < 3, seed
+        assert difference.max() < (3 if EXACT else 5), seed
         assert difference.mean() < 0.6, seed
         # The pixels' places: OpenCV's nearest one is another where two are equally near.
         (y, x), (other_y, other_x) = (np.divmod(result["instances"], 52) for result in (ours, theirs))

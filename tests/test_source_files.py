@@ -133,6 +133,17 @@ def test_a_jpeg_cut_at_any_byte_is_refused(progressive):
 # Masks
 
 
+def unfiltered_png(ids):
+    chunks = (
+        (b"IHDR", struct.pack(">IIBBBBB", ids.shape[1], ids.shape[0], 8, 0, 0, 0, 0)),
+        (b"IDAT", zlib.compress(b"".join(b"\0" + row.tobytes() for row in ids))),
+        (b"IEND", b""),
+    )
+    pack = ">I4s{}sI"
+    packed = (struct.pack(pack.format(len(x)), len(x), name, x, zlib.crc32(name + x)) for name, x in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
+
+
 def save_mask(path, ids, kind):
     palette = kind.startswith("palette")
     image = Image.fromarray(ids, "P" if palette else "L")
@@ -140,7 +151,7 @@ def save_mask(path, ids, kind):
         image.putpalette(voc_palette().ravel().tolist())
     more = {"transparency": 3} if kind == "palette with transparency" else {}
     if kind == "grey":
-        cv2.imwrite(str(path), ids, [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE])
+        path.write_bytes(unfiltered_png(ids))
     else:
         image.save(path, **more)
 

@@ -29,6 +29,16 @@ def randomize(model, seed=0):
         layer.set_weights([value.astype("float32") for value in values])
 
 
+def names_its_layers(path):
+    """Whether a file keeps the names of layers: all but the `.weights.h5` of Keras 2."""
+    if not path.name.endswith(".weights.h5"):
+        return True
+    names = []
+    with h5py.File(path) as file:
+        file.visititems(lambda place, item: names.extend(item.attrs))
+    return "name" in names
+
+
 def narrow_vgg16(divisor=16, top=True):
     """Returns keras.applications.VGG16 with fewer channels, written down from its documented names."""
     image = x = keras.Input((224, 224, 3))
@@ -146,6 +156,10 @@ class TestVGG16:
         path = tmp_path / name
         (classifier.save_weights if "weights" in name else classifier.save)(path)
         one, two = fully_convolutional(), fully_convolutional()
+        if not names_its_layers(path):
+            with pytest.raises(ValueError, match="names no layers with weights; .* Load the file into the model"):
+                load_keras_application(one, path)
+            return
         assert load_keras_application(one, path) == load_keras_application(two, classifier)
         assert unchanged(one, two.get_weights())
 
@@ -160,6 +174,8 @@ class TestVGG16:
         path = tmp_path / name
         (whole.save_weights if "weights" in name else whole.save)(path)
         one, two = fully_convolutional(dense=False), fully_convolutional(dense=False)
+        if not names_its_layers(path):
+            pytest.skip("Keras 2's .weights.h5 has no names of layers; test_files has its refusal")
         load_keras_application(two, classifier)
         assert load_keras_application(one, path).leftover == ()
         assert unchanged(one, two.get_weights())
@@ -299,9 +315,13 @@ class TestResNetV2:
             assert same == (size % 4 in (1, 2)), size
 
     def test_into_deeplab_and_from_its_file(self, resnet50v2, tmp_path):
-        resnet50v2.save_weights(tmp_path / "r50.weights.h5")
+        path = tmp_path / "r50.weights.h5"
+        resnet50v2.save_weights(path)
+        if not names_its_layers(path):
+            path = tmp_path / "r50.keras"
+            resnet50v2.save(path)
         ours = deeplab_v3(3, input_shape=(None, None, 4))
-        report = load_keras_application(ours, tmp_path / "r50.weights.h5")
+        report = load_keras_application(ours, path)
         assert report.inflated == ("conv1/kernel",)
         assert all(name.startswith(("aspp_", "logits_conv")) for name in report.kept)
         assert report.leftover == ()

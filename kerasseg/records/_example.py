@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from kerasseg._opencv import cv2
 from kerasseg.records._objects import object_boxes
+from kerasseg.records._png import unfiltered
 from kerasseg.spec import IGNORE_LABEL, DataError
 
 WEIGHT_SCALE = 1024
@@ -115,8 +115,6 @@ def _encode_map(array: np.ndarray) -> bytes:
 
     Rows are stored unfiltered: maps of few values compress as well that way, and decode three to five times faster.
     """
-    options = [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE, cv2.IMWRITE_PNG_COMPRESSION, 3]
-    written, data = cv2.imencode(".png", array, options)
-    if not written:
+    if array.ndim != 2 or not array.size or array.dtype not in (np.uint8, np.uint16):
         raise DataError(f"cannot encode a map of shape {array.shape} and type {array.dtype} as PNG")
-    return data.tobytes()
+    return unfiltered(array)

@@ -32,9 +32,16 @@ def grey_form(data: bytes) -> tuple[np.ndarray, bytes] | None:
     rows = _unpacked(packed, height, width + 1)
     if rows is None or rows[:, 0].any():
         return None
-    header = struct.pack(">IIBBBBB", width, height, 8, _GREY, 0, 0, 0)
-    file = b"".join([MAGIC, _chunk(b"IHDR", header), _chunk(b"IDAT", packed), _chunk(b"IEND", b"")])
-    return np.ascontiguousarray(rows[:, 1:]), file
+    return np.ascontiguousarray(rows[:, 1:]), _grey_file(width, height, 8, packed)
+
+
+def unfiltered(values: np.ndarray) -> bytes:
+    """Returns a grey PNG of uint8 or uint16 [H, W] whose rows are packed as they are (OpenCV can do so since 4.12)."""
+    height, width = values.shape
+    bits = 8 * values.dtype.itemsize
+    rows = np.zeros((height, 1 + width * values.dtype.itemsize), np.uint8)
+    rows[:, 1:] = np.ascontiguousarray(values, f">u{values.dtype.itemsize}").view(np.uint8).reshape(height, -1)
+    return _grey_file(width, height, bits, zlib.compress(rows, 3))
 
 
 def read_chunks(data: bytes) -> list[tuple[bytes, bytes]]:
@@ -55,6 +62,11 @@ def read_chunks(data: bytes) -> list[tuple[bytes, bytes]]:
     if chunks[0][0] != b"IHDR" or len(chunks[0][1]) != 13:
         raise ValueError("it has no header")
     return chunks
+
+
+def _grey_file(width: int, height: int, bits: int, packed: bytes) -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, bits, _GREY, 0, 0, 0)
+    return b"".join([MAGIC, _chunk(b"IHDR", header), _chunk(b"IDAT", packed), _chunk(b"IEND", b"")])
 
 
 def _chunk(name: bytes, content: bytes) -> bytes:
