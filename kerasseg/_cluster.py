@@ -1,7 +1,6 @@
 """The processes that train together, as the environment variable TF_CONFIG names them. Imports no TensorFlow."""
 
 import dataclasses
-import importlib.metadata
 import importlib.util
 import json
 import os
@@ -70,20 +69,15 @@ def cluster() -> Cluster:
 
 
 def choose_keras() -> None:
-    """Has TensorFlow take Keras 2 where several workers train: Keras 3's `fit` cannot. To call before its import.
+    """Has TensorFlow take Keras 2 where several workers train and tf_keras is there. To call before its import.
+
+    `kerasseg.training.strategy` refuses to go on where that is still another Keras.
 
     Raises:
-        DataError: tf_keras is not installed, or TF_CONFIG is wrong.
+        DataError: TF_CONFIG is wrong.
     """
-    together = cluster()
-    if not together.several or importlib.metadata.version("keras").startswith("2."):
-        return
-    if importlib.util.find_spec("tf_keras") is None:
-        raise DataError(
-            f"TF_CONFIG names {len(together.addresses)} workers, and Keras 3 cannot train on several: install Keras 2 "
-            'beside it with `pip install "kerasseg[distributed]"` (tf_keras), or unset TF_CONFIG to train alone'
-        )
-    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+    if cluster().several and importlib.util.find_spec("tf_keras") is not None:
+        os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 
 
 def wait_for_all(together: Cluster) -> None:

@@ -5,9 +5,9 @@ import signal
 import threading
 
 import tensorflow as tf
+from tensorflow import keras
 
 from kerasseg._cluster import cluster, wait_for_all
-from kerasseg._version import versions
 from kerasseg.spec import DataError
 
 
@@ -28,12 +28,12 @@ def strategy() -> tf.distribute.Strategy:
     """
     workers = cluster()
     if workers.several:
-        version = versions().get("keras", "2")  # Keras 2 beside Keras 3 has another name
-        if not version.startswith("2"):
+        if not issubclass(keras.Model, tf.Module):
+            # Keras 3's are none: it keeps its variables itself, and its `fit` cannot have several workers share them.
             raise DataError(
-                f"TF_CONFIG names {len(workers.addresses)} workers, and Keras {version} cannot train on "
-                'several: `pip install "kerasseg[distributed]"` and set TF_USE_LEGACY_KERAS=1 before TensorFlow is '
-                "imported, or unset TF_CONFIG to train alone"
+                f"TF_CONFIG names {len(workers.addresses)} workers, on which Keras 3 cannot train: install Keras 2 "
+                'beside it with `pip install "kerasseg[distributed]"` (tf_keras) and set TF_USE_LEGACY_KERAS=1 before '
+                "TensorFlow is imported, or unset TF_CONFIG to train alone"
             )
         return _on_all_workers(workers)
     if len(tf.config.list_logical_devices("GPU")) >= 2:

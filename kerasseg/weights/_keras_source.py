@@ -8,6 +8,7 @@ import numpy as np
 from tensorflow import keras
 
 from kerasseg.spec import DataError
+from kerasseg.weights._keras_archive import archived, weights_of
 from kerasseg.weights._transfer import Source, flat_layers, leaf_name, numbered, variables
 
 LEAVES = {
@@ -23,8 +24,8 @@ NAMED = {name for names in LEAVES.values() for name in names}
 def open_keras(source: keras.Model | str | Path | Source) -> Source:
     """Returns the variables "layer/variable" of a model or of a file that Keras wrote (as they are, if opened already).
 
-    Takes a `.keras` file, a model's `.h5`, and weights alone: the `.h5` that keras-applications publishes, and
-    Keras 3's `.weights.h5`. What it is, is read from the file, not from its name.
+    Takes a `.keras` file (also another Keras's), a model's `.h5`, and weights alone: the `.h5` that keras-applications
+    publishes, and Keras 3's `.weights.h5`. What it is, is read from the file, not from its name.
 
     Raises:
         DataError: There is no such file, or it is none of these, or it is damaged.
@@ -36,7 +37,7 @@ def open_keras(source: keras.Model | str | Path | Source) -> Source:
     if not Path(source).is_file():
         raise DataError(f"{source} does not exist; expected a .keras or .h5 file")
     if zipfile.is_zipfile(source):
-        return _of_model(_load_model(source), str(source))
+        return _of_archive(source)
     try:
         with h5py.File(source) as file:
             places = _legacy_places(file) if _attribute(_root(file), "layer_names") else _vars_places(file)
@@ -59,11 +60,23 @@ def open_keras(source: keras.Model | str | Path | Source) -> Source:
     return Source(str(source), shapes, read)
 
 
-def _load_model(path) -> keras.Model:
+def _of_archive(path) -> Source:
     try:
-        return keras.models.load_model(str(path), compile=False)
-    except (ValueError, TypeError, OSError, KeyError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} cannot be read as a model ({error}); expected a .keras file") from error
+        return _of_model(keras.models.load_model(str(path), compile=False), str(path))
+    except (ValueError, TypeError, OSError, KeyError, ImportError, zipfile.BadZipFile) as error:
+        # Another Keras may have written it, whose classes are not here.
+        try:
+            places = archived(path)
+        except (ValueError, OSError, KeyError, RuntimeError, zipfile.BadZipFile):
+            places = None
+        if not places:
+            raise DataError(f"{path} cannot be read as a model ({error}); expected a .keras file") from error
+
+    def read(name):
+        with weights_of(path) as file:
+            return np.asarray(file[places[name][1]])
+
+    return Source(str(path), {name: shape for name, (shape, _) in places.items()}, read)
 
 
 def _of_model(model, described) -> Source:
