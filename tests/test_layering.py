@@ -30,7 +30,7 @@ ALLOWED = {
     "training": {"spec", "layers", "losses", "metrics", "postprocess", "_version", "_cluster"},
     "inspection": set(),
     "inference": {"spec", "_opencv", "layers", "metrics", "postprocess"},
-    "export": {"spec", "layers", "_version", "_predict_messages"},
+    "export": {"spec", "layers", "metrics", "_version", "_predict_messages"},
     "client": {"spec", "_opencv", "_predict_messages"},
     "recipes": {"spec", "layers", "losses", "metrics", "postprocess", "records", "augment", "backbones", "pipeline",
                 "models", "weights", "training", "inference", "export", "_cluster"},
