@@ -470,15 +470,40 @@ class TestMaxUnpool2D:
         for pooled, source in places:
             expected[source] = values[pooled]
         upstream, tensor = floats(*expected.shape), tf.constant(values)
-        with tf.GradientTape() as tape:
-            tape.watch(tensor)
-            result = MaxUnpool2D(pool_size)([tensor, pooled_from])
-            total = tf.reduce_sum(result * upstream)
-        np.testing.assert_array_equal(result, expected)
         gradient = np.zeros_like(values)
         for pooled, source in places:
             gradient[pooled] = upstream[source]
-        np.testing.assert_array_equal(tape.gradient(total, tensor), gradient)
+        # In training, windows of 2 have a gradient of their own; the registered one is what the others have.
+        for training in (False, True):
+            with tf.GradientTape() as tape:
+                tape.watch(tensor)
+                result = MaxUnpool2D(pool_size)([tensor, pooled_from], training=training)
+                total = tf.reduce_sum(result * upstream)
+            np.testing.assert_array_equal(result, expected)
+            np.testing.assert_array_equal(tape.gradient(total, tensor), gradient)
+
+    def test_what_was_pooled_gets_its_gradient_from_the_pooling_alone(self):
+        """In a model of unknown sizes, in a graph and in 16 bits; the gradient of the maxima's places is zero."""
+        inputs, values = keras.Input((None, None, 3)), keras.Input((None, None, 3))
+        pooled = keras.layers.MaxPooling2D(2, padding="same")(inputs)
+        unpooled = MaxUnpool2D(dtype="mixed_bfloat16")([values, inputs])
+        model = keras.Model([inputs, values], [pooled, unpooled])
+
+        @tf.function
+        def gradients(*arrays):
+            with tf.GradientTape() as tape:
+                tape.watch(arrays)
+                pooled, unpooled = model(arrays, training=True)
+                total = tf.reduce_sum(2 * pooled) + tf.reduce_sum(3 * tf.cast(unpooled, tf.float32))
+            return tape.gradient(total, arrays)
+
+        image = RNG.integers(0, 3, (2, 7, 8, 3)).astype(np.float32)
+        expected = np.zeros_like(image)
+        for _, source in _first_maxima(image, 2):
+            expected[source] = 2
+        of_image, of_values = gradients(tf.constant(image), tf.constant(floats(2, 4, 4, 3)))
+        np.testing.assert_array_equal(of_image, expected)
+        np.testing.assert_array_equal(of_values, np.full((2, 4, 4, 3), 3))
 
     def test_undoes_the_pooling_at_the_maxima(self):
         image = floats(1, 9, 7, 2)

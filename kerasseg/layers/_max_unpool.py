@@ -10,7 +10,9 @@ class MaxUnpool2D(keras.layers.Layer):
 
     Unpooling values by a pooling's maxima *is* the gradient of that max-pooling, taken at the values. TensorFlow's
     kernel for it is exact for ties (the first maximum of a window, in rows, has the value) and for odd sizes, and has a
-    gradient itself; no indices are stored. On a CPU it runs in a fraction of the time of a scatter.
+    gradient itself; no indices are stored. On a CPU it runs in a fraction of the time of a scatter. The gradient of the
+    values reads what comes back from where they were put; for windows of 2 it is put together from quicker kernels than
+    the registered one, with the same result.
 
     In 16 bits more values of a window are equal, and its maximum may be another one than in 32. A network with
     unpooling answers rather differently there (untrained SegNets do on every tenth pixel or so), and is best used in
@@ -28,11 +30,11 @@ class MaxUnpool2D(keras.layers.Layer):
         super().__init__(**kwargs)
         self.pool_size = _checked(pool_size)
 
-    def call(self, inputs):
+    def call(self, inputs, training=None):
         values, pooled_from = inputs
-        window = {"ksize": [1, self.pool_size, self.pool_size, 1], "strides": [1, self.pool_size, self.pool_size, 1]}
-        pooled = tf.raw_ops.MaxPool(input=pooled_from, padding="SAME", **window)
-        return tf.raw_ops.MaxPoolGrad(orig_input=pooled_from, orig_output=pooled, grad=values, padding="SAME", **window)
+        if training and self.pool_size == 2:
+            return _unpooled_by_two(values, pooled_from)
+        return _unpooled(values, pooled_from, self.pool_size)
 
     def compute_output_shape(self, input_shape):
         values, pooled_from = input_shape
@@ -46,6 +48,36 @@ class MaxUnpool2D(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "pool_size": self.pool_size}
+
+
+def _window(size):
+    return {"ksize": [1, size, size, 1], "strides": [1, size, size, 1], "padding": "SAME"}
+
+
+def _unpooled(values, pooled_from, size):
+    pooled = tf.raw_ops.MaxPool(input=pooled_from, **_window(size))
+    return tf.raw_ops.MaxPoolGrad(orig_input=pooled_from, orig_output=pooled, grad=values, **_window(size))
+
+
+@tf.custom_gradient
+def _unpooled_by_two(values, pooled_from):
+    """Unpools by windows of 2 with a gradient of a third of the registered one's time (on a CPU with oneDNN).
+
+    The registered one (MaxPoolGradGrad) has a slow kernel, and gives `pooled_from` a gradient of zeros that is added up
+    with its others. Here ones are unpooled, and what comes back is multiplied by them and averaged over each window: of
+    1, 2 or 4 pixels, one of which is not 0, so that multiplied by their number the mean is that one, exactly.
+    """
+
+    def gradient(upstream):
+        places = _unpooled(tf.ones_like(values), pooled_from, 2)
+        mean = tf.raw_ops.AvgPool(value=upstream * places, **_window(2))
+        rows, columns = (
+            tf.cast(tf.minimum(2, side - tf.range(0, side, 2)), values.dtype)
+            for side in tf.unstack(tf.shape(pooled_from)[1:3])
+        )
+        return mean * (rows[:, None, None] * columns[:, None]), None
+
+    return _unpooled(values, pooled_from, 2), gradient
 
 
 @keras.utils.register_keras_serializable("kerasseg")
