@@ -14,6 +14,7 @@ import tifffile
 from PIL import Image
 
 from kerasseg import records
+from kerasseg.records._serialize import serialized_example
 from kerasseg.spec import DataError, DatasetSpec, median_frequency_weights, voc_palette
 
 
@@ -136,6 +137,34 @@ def test_jpeg_bytes_stay_untouched(tmp_path):
     assert features["image/encoded"].bytes_list.value[0] == data
     assert features["image/format"].bytes_list.value[0] == b"jpeg"
     np.testing.assert_array_equal(next(records.read(tmp_path / "tiny", "train")).image, source.image)
+
+
+def by_protobuf(features):
+    def feature(value):
+        if isinstance(value, bytes):
+            return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+        if isinstance(value, np.ndarray) and value.dtype == np.float32:
+            return tf.train.Feature(float_list=tf.train.FloatList(value=value))
+        return tf.train.Feature(int64_list=tf.train.Int64List(value=np.atleast_1d(value)))
+
+    return tf.train.Example(
+        features=tf.train.Features(feature={name: feature(value) for name, value in features.items()})
+    ).SerializeToString(deterministic=True)
+
+
+def test_a_message_put_together_by_hand_is_protobufs():
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        values = [
+            rng.bytes(rng.choice([0, 1, 100, 127, 128, 16383, 16384, 70000])),
+            int(rng.choice([0, 1, -1, 127, 128, 16384, 2**62, -(2**63)])),
+            rng.normal(size=rng.integers(0, 40)).astype(np.float32),
+            rng.integers(-5, 2**40, rng.integers(0, 40)),
+        ]
+        # Protobuf sorts a name behind those that begin with it: these are of one length.
+        names = {"".join(rng.choice(list("ab/_Zé"), 5)) * int(rng.choice([1, 30])) + "." for _ in range(8)}
+        features = {name: values[rng.integers(4)] for name in names}
+        assert serialized_example(features) == by_protobuf(features)
 
 
 def test_masks_are_stored_as_unfiltered_one_channel_png(tmp_path):

@@ -108,11 +108,13 @@ def refuses(function, *arguments, **options):
 
 
 def test_whatever_tensorflow_refuses_of_a_damaged_jpeg_is_refused(tmp_path):
+    """With the pixels or without, where only the headers and the markers are looked at."""
     rng = np.random.default_rng(0)
-    files = [as_jpeg(photograph(), progressive=progressive) for progressive in (False, True)]
+    kinds = ({}, {"progressive": True}, {"subsampling": 0, "optimize": True}, {"restart_marker_blocks": 3})
+    files = [as_jpeg(photograph(), **options) for options in kinds]
     by_tensorflow = by_us = 0
     for i in range(80):
-        for data in damaged_files(files[i % 2], rng):
+        for data in damaged_files(files[i % 4], rng):
             strict = refuses(tensorflow_reads, data)
             ours = refuses(read, tmp_path, data)
             assert ours == refuses(read, tmp_path, data, pixels=False)

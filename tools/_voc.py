@@ -1,6 +1,7 @@
 """PASCAL VOC and the Semantic Boundaries Dataset on disk: the lists, and where each image has its labels."""
 
 import dataclasses
+import os
 from pathlib import Path
 
 import _convert
@@ -90,15 +91,15 @@ class Source:
 
     def image(self, name: str) -> Path:
         """Returns the path of the JPEG, there or not; SBD's copy where VOC has none."""
-        places = [self.voc / "JPEGImages"] if self.voc else []
-        places += [self.sbd / "img"] if self.sbd else []
-        return _first_there([place / f"{name}.jpg" for place in places])
+        places = [f"{self.voc}/JPEGImages/{name}.jpg"] if self.voc else []
+        places += [f"{self.sbd}/img/{name}.jpg"] if self.sbd else []
+        return _first_there(places)
 
     def mask(self, name: str) -> Path:
         """Returns the path of the class labels, there or not: VOC's own where it has them, for these hold the void."""
-        places = [self.voc / "SegmentationClass" / f"{name}.png"] if self.voc else []
-        places += [self.sbd / "cls" / f"{name}.mat"] if self.sbd else []
-        places += [self.voc / "SegmentationClassAug" / f"{name}.png"] if self.voc else []
+        places = [f"{self.voc}/SegmentationClass/{name}.png"] if self.voc else []
+        places += [f"{self.sbd}/cls/{name}.mat"] if self.sbd else []
+        places += [f"{self.voc}/SegmentationClassAug/{name}.png"] if self.voc else []
         return _first_there(places)
 
     def instances(self, name: str) -> Path:
@@ -113,8 +114,9 @@ class Source:
         return next((path for path in paths if not path.is_file()), None)
 
 
-def _first_there(paths: list[Path]) -> Path:
-    return next((path for path in paths if path.is_file()), paths[0])
+def _first_there(places: list[str]) -> Path:
+    """Returns the first that is a file, else the first. (Strings, for asking is cheaper than making a `Path`.)"""
+    return Path(next(filter(os.path.isfile, places), places[0]))
 
 
 def keep_complete(source: Source, splits: dict[str, list[str]], instances: bool, allow_missing: bool) -> dict:

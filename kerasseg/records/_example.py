@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from kerasseg.records._objects import object_boxes
 from kerasseg.records._png import unfiltered
+from kerasseg.records._serialize import serialized_example
 from kerasseg.spec import IGNORE_LABEL, DataError
 
 WEIGHT_SCALE = 1024
@@ -83,22 +84,11 @@ def encode(example: Example, ignore_label: int = IGNORE_LABEL) -> bytes:
         features |= _box_features("image/object/bbox", boxes) | {"image/object/class/label": labels}
     if example.proposals is not None:
         features |= _box_features("image/proposal/bbox", example.proposals)
-    feature = {name: _feature(value) for name, value in features.items()}
-    return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString(deterministic=True)
+    return serialized_example(features)
 
 
 def _box_features(prefix: str, boxes: np.ndarray) -> dict[str, np.ndarray]:
     return {f"{prefix}/{side}": boxes[:, i] for i, side in enumerate(SIDES)}
-
-
-def _feature(value: bytes | int | np.ndarray) -> tf.train.Feature:
-    if isinstance(value, bytes):
-        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
-    if isinstance(value, np.ndarray):
-        if value.dtype == np.float32:
-            return tf.train.Feature(float_list=tf.train.FloatList(value=value.tolist()))
-        return tf.train.Feature(int64_list=tf.train.Int64List(value=value.tolist()))
-    return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
 
 
 def _encode_image(example: Example) -> tuple[bytes, str]:

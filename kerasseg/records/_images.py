@@ -8,7 +8,7 @@ import tensorflow as tf
 from PIL import Image, UnidentifiedImageError
 
 from kerasseg.records._files import check_size, damaged, is_tiff, read_bytes
-from kerasseg.records._jpeg import decode_jpeg, read_frame
+from kerasseg.records._jpeg import check_jpeg, decode_jpeg, read_frame
 from kerasseg.records._parse import decode_image
 from kerasseg.records._png import MAGIC as _PNG_MAGIC
 from kerasseg.records._png import read_chunks
@@ -82,7 +82,12 @@ def _read_jpeg(path, data, channels, pixels) -> SourceImage:
         if frame.channels not in (1, 3) or frame.bits != 8:
             return _read_with_tensorflow(path, data, "jpeg", 3, channels or 3, 8)  # four inks
         if channels in (None, frame.channels) or (frame.channels, channels) == (1, 3):
-            return SourceImage(decode_jpeg(data, frame, channels or frame.channels, pixels), data, "jpeg")
+            channels = channels or frame.channels
+            if pixels:
+                return SourceImage(decode_jpeg(data, frame, channels), data, "jpeg")
+            check_jpeg(data, frame)
+            shape_only = np.broadcast_to(np.uint8(0), (frame.height, frame.width, channels))
+            return SourceImage(shape_only, data, "jpeg")
         return SourceImage(_with_channels(decode_jpeg(data, frame, frame.channels), channels, path))
     except DataError:
         raise

@@ -91,8 +91,8 @@ def write(
         plan = {"spec": spec.to_dict(), "made_with": made_with, "percentiles": percentiles}
         journal = Journal(partial, None if made_with is None else plan)
         kept = journal.take_over({name: examples for split in shards.values() for name, examples in split.items()})
-        with ThreadPoolExecutor(workers or _cores()) as pool:
-            writer = _Writer(partial, spec, journal, kept, pool, progress, counted if percentiles else None)
+        with ThreadPoolExecutor(workers or _cores()) as pool, ThreadPoolExecutor(1) as closer:
+            writer = _Writer(partial, spec, journal, kept, (pool, closer), progress, counted if percentiles else None)
             tallies = {split: writer.write(split, files) for split, files in shards.items()}
         writer.raise_faults()
         if percentiles:
@@ -145,9 +145,10 @@ def _shards(directory: Path, spec: DatasetSpec, split: str, examples: Iterable, 
 class _Writer:
     """Writes the splits of one data set, and collects what is wrong with them."""
 
-    def __init__(self, folder: Path, spec: DatasetSpec, journal: Journal, kept: dict, pool, progress: bool, counted):
+    def __init__(self, folder: Path, spec: DatasetSpec, journal: Journal, kept: dict, pools, progress: bool, counted):
         self._folder, self._spec, self._journal, self._kept = folder, spec, journal, kept
-        self._pool, self._progress, self._counted = pool, progress, counted
+        self._pool, self._closer = pools
+        self._progress, self._counted = progress, counted
         self._faults: list[DataError] = []
 
     def write(self, split: str, shards: dict[str, list]) -> Tally:
@@ -158,6 +159,7 @@ class _Writer:
         for name in shards.keys() & self._kept.keys():
             tally.merge(self._kept[name])
         done = _in_order(self._pool, lambda item: self._prepare(item, split == self._counted), rest)
+        closed = []
         with self._bar(split, total, total - len(rest)) as bar:
             for name, examples in shards.items():
                 if name in self._kept:
@@ -168,7 +170,10 @@ class _Writer:
                         self._take(prepared, tally if tally.num_examples else part, part, file)
                         bar.update()
                 tally.merge(part)
-                self._finish(name, part)
+                # The disk takes a shard in while the next one is read: one thread, so that the journal keeps its order.
+                closed.append(self._closer.submit(self._finish, name, part))
+            for future in closed:
+                future.result()
         return tally
 
     def raise_faults(self) -> None:
