@@ -1,6 +1,7 @@
 """The import layers: each module may import only from layers below its own, never upwards and never sideways."""
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -118,3 +119,25 @@ def test_light_imports_load_no_tensorflow(module):
     code = f"import sys, {module}; print([m for m in ('tensorflow', 'keras', 'cv2') if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert result.stdout.strip() == "[]", result.stdout + result.stderr
+
+
+def test_no_tool_waits_for_tensorflow_or_opencv_before_its_help():
+    """All in one process; what one of them imports, the next finds there, so the first offence shows."""
+    code = """if True:
+        import contextlib, io, runpy, sys
+        for tool in sys.argv[1:]:
+            sys.argv = [tool, "--help"]
+            text = io.StringIO()
+            with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
+                runpy.run_path(tool, run_name="__main__")
+            heavy = {"tensorflow", "keras", "cv2", "scipy", "matplotlib", "skimage"} & set(sys.modules)
+            if heavy or "usage:" not in text.getvalue():
+                raise RuntimeError(f"{tool} {heavy} {text.getvalue()[:99]}")
+    """
+    tools = [str(path) for path in sorted((ROOT / "tools").glob("*.py")) if not path.name.startswith("_")]
+    command = [sys.executable, "-c", code, *tools]
+    result = subprocess.run(
+        command, capture_output=True, text=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT / "tools")}
+    )
+    assert result.returncode == 0, result.stderr
+    assert len(tools) > 10

@@ -221,6 +221,23 @@ def test_labels_outside_the_classes_stop_with_a_clear_message(graph):
         update(tf.fill([1, 2, 2], 7), tf.zeros([1, 2, 2, 3]))
 
 
+@pytest.mark.parametrize("ignore_label", [None, 255, 3, 1, -1, 70000])
+def test_every_label_that_is_no_class_is_found_and_the_ignored_one_is_not(ignore_label):
+    metric = MeanIoU(3, ignore_label=ignore_label)
+    ignored = 0 if ignore_label is None else ignore_label
+    for label in (-1, -(2**31), 3, 4, 255, 256, 1024, 70000, 2**31 - 1, 195225787):
+        good, bad = tf.constant([[[0, 2, ignored]]]), tf.constant([[[0, 2, label]]])
+        if label != ignore_label:
+            with pytest.raises(tf.errors.InvalidArgumentError, match=r"0\.\.2 in the mask"):
+                metric.update_state(bad, tf.zeros_like(bad))
+        with pytest.raises(tf.errors.InvalidArgumentError, match=r"0\.\.2 in the prediction"):
+            metric.update_state(tf.where(bad == label, 2, 0), bad)
+        if ignore_label is not None:
+            metric.update_state(good, tf.where(good == ignored, label, good))
+    expected = np.diag([10, 0, 10]) if ignore_label is not None else np.zeros((3, 3))
+    np.testing.assert_array_equal(metric.confusion_matrix(), expected)
+
+
 def test_weights_and_wrong_predictions_are_refused():
     metric = MeanIoU(3)
     with pytest.raises(ValueError, match="takes no weights"):

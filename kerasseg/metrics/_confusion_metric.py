@@ -39,6 +39,7 @@ class ConfusionMetric(keras.metrics.Metric):
         self._counts = self.add_weight(
             name="confusion_matrix", shape=(num_classes, num_classes), initializer="zeros", dtype="int64"
         )
+        self._cells = _Cells(num_classes, ignore_label)
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         if sample_weight is not None:
@@ -48,19 +49,31 @@ class ConfusionMetric(keras.metrics.Metric):
             )
         predicted = class_ids(tf.convert_to_tensor(y_pred), self.num_classes)
         mask = _cut(tf.cast(y_true, tf.int32), predicted)
-        counted = tf.ones_like(mask, tf.bool) if self.ignore_label is None else mask != self.ignore_label
-        mask, predicted = tf.where(counted, mask, 0), tf.where(counted, predicted, 0)
-        _check_range(mask, self.num_classes, "mask")
-        _check_range(predicted, self.num_classes, "prediction")
-
-        # Pixels that do not count go into one cell beyond the matrix.
-        K = self.num_classes
-        cells = tf.where(counted, mask * K + predicted, K * K)
+        # Unsigned, in which negative labels are large ones, and which GPUs compute themselves.
+        row, column = tf.bitcast(mask, tf.uint32), tf.bitcast(predicted, tf.uint32)
+        row, column = tf.minimum(row, self._cells.others), tf.minimum(column, self.num_classes)
+        if self._cells.is_added:
+            row += tf.cast(mask == self.ignore_label, tf.uint32)
+        cells = tf.bitcast(row * (self.num_classes + 1) + column, tf.int32)
         # The operation behind `tf.math.bincount`, which works the size out in the graph: XLA needs to know it before.
+        shape = self._cells.counted.shape
         counts = tf.raw_ops.DenseBincount(
-            input=tf.reshape(cells, [-1]), size=K * K + 1, weights=tf.zeros([0], tf.int32), binary_output=False
+            input=tf.reshape(cells, [-1]), size=np.prod(shape), weights=tf.zeros([0], tf.int32), binary_output=False
         )
-        self._counts.assign_add(tf.cast(tf.reshape(counts[:-1], [K, K]), tf.int64))
+        counts = tf.reshape(counts, shape)
+        tf.cond(
+            tf.reduce_any((counts > 0) & self._cells.illegal),
+            lambda: self._complain(mask, predicted),
+            lambda: True,
+        )
+        K = self.num_classes
+        self._counts.assign_add(tf.cast(tf.where(self._cells.counted, counts, 0)[:K, :K], tf.int64))
+
+    def _complain(self, mask, predicted):
+        counted = tf.ones_like(mask, tf.bool) if self.ignore_label is None else mask != self.ignore_label
+        _check_range(tf.where(counted, mask, 0), self.num_classes, "mask")
+        _check_range(tf.where(counted, predicted, 0), self.num_classes, "prediction")
+        return True
 
     def reset_state(self):
         # Keras 2 would assign a scalar 0.
@@ -84,6 +97,31 @@ class ConfusionMetric(keras.metrics.Metric):
 
     def get_config(self):
         return {**super().get_config(), "num_classes": self.num_classes, "ignore_label": self.ignore_label}
+
+
+class _Cells:
+    """The table that an update counts in: more rows and one more column than the matrix, for all that is not in it.
+
+    One pass over the pixels then gives the counts, the ignored pixels and the illegal ones. Its columns are the K
+    classes and all other predictions; its rows all labels up to the ignored one, and the others.
+
+    Attributes:
+        others: The row of all labels that have none of their own.
+        is_added: Whether the ignored label has none of its own: then it is the row after `others`.
+        counted: bool, the cells that count.
+        illegal: bool, the cells in which there must be no pixel.
+    """
+
+    def __init__(self, num_classes: int, ignore_label: int | None):
+        K = num_classes
+        self.is_added = ignore_label is not None and not 0 <= ignore_label < 1024
+        self.others = K if ignore_label is None or self.is_added else max(K, ignore_label + 1)
+        self.counted = np.zeros((self.others + 1 + self.is_added, K + 1), bool)
+        self.counted[:K, :K] = True
+        self.illegal = ~self.counted
+        if ignore_label is not None:
+            ignored = self.others + 1 if self.is_added else ignore_label
+            self.counted[ignored] = self.illegal[ignored] = False
 
 
 def class_ids(predicted: tf.Tensor, num_classes: int) -> tf.Tensor:
