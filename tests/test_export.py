@@ -256,7 +256,10 @@ def test_models_of_one_size_take_smaller_images(tmp_path):
     image = random_image(20, 40, 3)
     answer = ask(version, "serving_default", images=image[None])["segmentation_map"]
     np.testing.assert_array_equal(answer[0], Segmenter(model).segment(image))
-    with pytest.raises(tf.errors.InvalidArgumentError, match=r"height must be at most 32 pixels \(more with tile_size at the export\), got"):
+    with pytest.raises(
+        tf.errors.InvalidArgumentError,
+        match=r"height must be at most 32 pixels \(more with tile_size at the export\), got",
+    ):
         ask(version, "serving_default", images=random_image(1, 33, 40, 3))
 
 

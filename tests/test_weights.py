@@ -1,6 +1,7 @@
 """Weights from elsewhere: what is downloaded otherwise is made here, as its publishers make it."""
 
 import re
+import zipfile
 
 import h5py
 import numpy as np
@@ -353,6 +354,67 @@ class TestMobileNetV2:
         expected = np.asarray(tap(classifier, "block_16_project_BN")(pixels, training=False))
         assert expected.std() > 0.1
         np.testing.assert_allclose(ours(pixels, training=False), expected, rtol=1e-3, atol=1e-4)
+
+
+def of_another_keras(path):
+    """Makes of a functional model's `.keras` file one that no Keras here can make a model from."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    ours, theirs = (
+        rb'"module": "[^"]*", "class_name": "Functional"',
+        b'"module": "keras.of.2030", "class_name": "Functional"',
+    )
+    members["config.json"], count = re.subn(ours, theirs, members["config.json"])
+    assert count == 1
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+
+
+class TestFilesOfAnotherKeras:
+    """Whose model cannot be made here; its variables go by the names in its configuration all the same."""
+
+    def layers(self, name):
+        inner = keras.Sequential([keras.Input((None, None, 4)), keras.layers.Conv2D(4, 1, name="inner")], name="within")
+        image = x = keras.Input((None, None, 3))
+        x = keras.layers.Conv2D(4, 3, name="first")(x)
+        x = keras.layers.BatchNormalization(scale=False, name="no_scale")(x)
+        x = keras.layers.BatchNormalization(center=False, name="no_centre")(x)
+        x = keras.layers.BatchNormalization(name="both")(x)
+        x = inner(x)
+        x = keras.layers.GroupNormalization(2, name="groups")(x)
+        x = keras.layers.SeparableConv2D(4, 3, name="separable")(x)
+        x = keras.layers.DepthwiseConv2D(3, use_bias=False, name="depthwise")(x)
+        x = keras.layers.Conv2D(4, 1, use_bias=False, name="second")(x)
+        return keras.Model(image, x, name=name)
+
+    def test_variables_by_name(self, tmp_path):
+        one, two = self.layers("one"), self.layers("two")
+        for i, model in enumerate((one, two)):
+            rng = np.random.default_rng(i)
+            model.set_weights([rng.uniform(0.5, 1.5, value.shape) for value in model.get_weights()])
+        one.save(tmp_path / "one.keras")
+        expected = load_by_name(self.layers("three"), tmp_path / "one.keras")
+        of_another_keras(tmp_path / "one.keras")
+        with pytest.raises((TypeError, ValueError)):
+            keras.models.load_model(tmp_path / "one.keras")
+        assert load_by_name(two, tmp_path / "one.keras") == expected
+        assert expected.kept == expected.leftover == ()
+        assert unchanged(two, one.get_weights())
+
+    def test_what_is_not_whole(self, tmp_path):
+        path = tmp_path / "one.keras"
+        for names in (("config.json",), ("config.json", "model.weights.h5")):
+            self.layers("one").save(path)
+            of_another_keras(path)
+            with zipfile.ZipFile(path) as archive:
+                members = {name: archive.read(name) for name in names}
+            members[names[-1]] = members[names[-1]][:-1000]
+            with zipfile.ZipFile(path, "w") as archive:
+                for name, data in members.items():
+                    archive.writestr(name, data)
+            with pytest.raises(ValueError, match=r"one\.keras cannot be read as a model \(.*expected a \.keras file"):
+                load_by_name(self.layers("two"), path)
 
 
 class TestFilesThatCannotBeRead:

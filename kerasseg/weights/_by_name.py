@@ -19,7 +19,7 @@ def load_by_name(model: keras.Model, source: keras.Model | str | Path, *, exclud
 
     Args:
         model: Whose weights are loaded.
-        source: A model, or a `.keras` file of one.
+        source: A model, or a `.keras` file of one, saved by this Keras, tf_keras, Keras 2.15 or Keras 3.
         exclude: Layers that stay as they are, by the start of their names.
     Returns:
         LoadReport: What was loaded, what stayed, and what was left over.
