@@ -4,6 +4,7 @@ import hashlib
 import json
 
 import cv2
+import export as export_tool
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -19,7 +20,8 @@ from kerasseg.export._unpooling import without_pooling_gradients
 from kerasseg.inference import Segmenter
 from kerasseg.layers import Normalize, size_rules
 from kerasseg.metrics import confusion_matrix, scores
-from kerasseg.spec import DataError
+from kerasseg.records import Example, write
+from kerasseg.spec import DataError, DatasetSpec
 
 
 def shaken(model, seed=0):
@@ -276,3 +278,45 @@ def test_street_scenes(real_data, tmp_path):
         assert found["mean_iou_of_keras"] > 0.1
         assert found["mean_iou"] > found["mean_iou_of_keras"] - 0.01
         assert found["pixels_equal"] > 0.8
+
+
+@pytest.fixture(scope="module")
+def on_disk(tmp_path_factory):
+    """Returns the paths of a trained model, of its data set and of an image."""
+    folder, data = tmp_path_factory.mktemp("run"), blobs()
+    fitted_to(data, 2).save(folder / "model.keras")
+    examples = [
+        Example(key=f"{i}.png", image=image, mask=mask.astype(np.uint8)) for i, (image, mask) in enumerate(data)
+    ]
+    spec = DatasetSpec("blobs", ("dark", "light"))
+    write(folder / "data", spec, {"val": examples}, num_shards=1, progress=False)
+    cv2.imwrite(str(folder / "image.png"), data[0][0])
+    return folder / "model.keras", folder / "data", folder / "image.png"
+
+
+def test_the_tool_writes_lite_files(on_disk, tmp_path, capsys):
+    model, data, image = on_disk
+    arguments = ["--model", str(model), "--output", str(tmp_path / "cells.tflite"), "--lite", "int8"]
+    judged = [*arguments, "--size", "40", "48", "--data", str(data)]
+    dark = tmp_path / "dark.png"
+    cv2.imwrite(str(dark), cv2.imread(str(image)) // 16)
+    with pytest.raises(DataError, match=r"model.keras: not exported, .* the mean IoU on 4 images drops from"):
+        export_tool.main([*judged, "--calibration", str(dark)])
+    assert [path.name for path in tmp_path.iterdir()] == ["dark.png"]
+    export_tool.main(judged)
+    told = capsys.readouterr().out
+    found = described(tmp_path / "cells.tflite")
+    assert f"mean IoU on 4 images {found['comparison']['mean_iou']:.4f}, of the Keras model 0.9" in told
+    assert found["size"] == [40, 48]
+    for options, fault in (
+        (arguments, "--lite int8 needs --data, labelled images"),
+        ([*judged, "--flip"], "--flip is for a SavedModel, not for --lite int8"),
+        ([*judged, "--onnx"], "not allowed with argument --lite"),
+        ([*arguments[:-2], "--onnx", "--size", "8", "8"], "--size is for --lite; an ONNX file takes any size"),
+        ([*arguments[:-2], "--max-drop", "1"], "--max-drop is for --lite or --onnx"),
+        ([*arguments[:-1], "float16", "--split", "test"], "--split goes with --data"),
+        ([*arguments[:-1], "float16", "--calibration", str(image)], "--calibration is for --lite int8, not for --lite"),
+    ):
+        with pytest.raises(SystemExit):
+            export_tool.main(options)
+        assert fault in capsys.readouterr().err

@@ -1,25 +1,34 @@
-"""Exports a trained model for TensorFlow Serving, as the next version in a folder.
+"""Exports a trained model for TensorFlow Serving, as the next version in a folder; or to a LiteRT or ONNX file.
 
     python tools/export.py --model runs/voc/best.keras --output exported/deeplab
     python tools/export.py --model runs/voc/best.keras --output exported/deeplab --scales 0.75 1 1.25 --flip
     python tools/export.py --model runs/cells/best.keras --output exported/cells --tile-size 512
     saved_model_cli show --all --dir exported/deeplab/1
+    python tools/export.py --model runs/voc/best.keras --output deeplab.tflite --lite int8 --size 513 513 \\
+        --data tfrecords/voc2012 --max-drop .01
+    python tools/export.py --model runs/voc/best.keras --output deeplab.onnx --onnx --data tfrecords/voc2012
 
 Writes OUTPUT/<version>/ (a SavedModel with the signatures predict_images, serving_default and predict_bytes) and
 OUTPUT/kerasseg.json (classes, colours, versions, training run). Versions count up and are never overwritten. What was
 written is loaded again without Keras and compared with the model on random images or on yours; if it differs, nothing
 is left.
+
+With --lite or --onnx one file takes the folder's place, compared with the model likewise. With --data both are scored
+on its labelled images; if the file's mean IoU is lower by more than --max-drop, nothing is left.
 """
 
 from pathlib import Path
 
 import _cli
+import _portable_export
 
 
 def main(arguments=None):
     parser = _cli.parser(__doc__)
     parser.add_argument("--model", type=Path, required=True, help="trained model, such as runs/NAME/best.keras")
-    parser.add_argument("--output", type=Path, required=True, help="the servable's folder, such as exported/NAME")
+    parser.add_argument(
+        "--output", type=Path, required=True, help="the servable's folder, such as exported/NAME; or a file"
+    )
     parser.add_argument(
         "--images", type=Path, nargs="+", help="images to compare the export with the model on (default: random ones)"
     )
@@ -52,7 +61,9 @@ def main(arguments=None):
         action="store_true",
         help="keep the weights as variables (default: constants of the graph where they fit, up to 2 GiB)",
     )
+    _portable_export.add(parser)
     options = parser.parse_args(arguments)
+    _portable_export.check(parser, options)
     if options.max_pixels < 2**14:
         parser.error("--max-pixels must be at least 16384")
 
@@ -68,14 +79,20 @@ def main(arguments=None):
     training = {key: run[key] for key in ("options", "scores", "versions") if key in run}
     trained_on = _pictures.dataset_of(options.model)
     images = [_compared(path, model) for path in options.images] if options.images else None
+    described = {
+        "class_names": classes.names,
+        "palette": classes.colours,
+        "value_range": trained_on and trained_on.value_range,
+        "training": training,
+    }
     try:
+        if _portable_export.wanted(options):
+            _portable_export.export(options, model, images, described)
+            return
         version = saved_model(
             model,
             options.output,
-            class_names=classes.names,
-            palette=classes.colours,
-            value_range=trained_on and trained_on.value_range,
-            training=training,
+            **described,
             max_pixels=options.max_pixels,
             weights=options.weights,
             freeze=False if options.no_freeze else None,

@@ -123,7 +123,12 @@ def compare(
 
 
 def judge(
-    segment: Callable, reference: Reference, data: Iterable, size: tuple[int, int] | None, max_drop: float
+    segment: Callable,
+    reference: Reference,
+    data: Iterable,
+    size: tuple[int, int] | None,
+    max_drop: float,
+    ignore_label: int = IGNORE_LABEL,
 ) -> dict:
     """Scores another runtime and the model on labelled images, both through the same windows.
 
@@ -132,6 +137,7 @@ def judge(
         data: (image [H, W, C], 0-255, mask [H, W]), with or without a batch axis of one.
         size: h and w; None: any.
         max_drop: What the mean IoU may lose.
+        ignore_label: Value of masks that does not count.
     Returns:
         {"num_images", "pixels_equal", "mean_iou", "mean_iou_of_keras", "max_drop"}, shares 0-1.
     Raises:
@@ -146,7 +152,7 @@ def judge(
         found = by_windows(segment, to_uint8(image), size)
         truth = by_windows(lambda window: reference(window).argmax(-1).astype(np.uint8), image, size)
         for i, answer in enumerate((found, truth)):
-            counts[i] = counts[i] + confusion_matrix(mask, answer, reference.num_classes, IGNORE_LABEL)
+            counts[i] = counts[i] + confusion_matrix(mask, answer, reference.num_classes, ignore_label)
         equal += np.count_nonzero(found == truth)
         total += truth.size
     if not number:
@@ -189,6 +195,12 @@ def random_images(model: keras.Model, size: tuple[int, int] | None, seed: int = 
     """Returns images uint8 to compare on: of the one size, or of `SIZES`."""
     rng = np.random.default_rng(seed)
     return [rng.integers(0, 256, (*s, model.input_shape[-1]), np.uint8) for s in ([size] if size else SIZES)]
+
+
+def check_max_drop(max_drop: float) -> None:
+    """Raises a ValueError unless this is a difference of mean IoU."""
+    if not 0 <= max_drop <= 1:
+        raise ValueError(f"max_drop must be a difference of mean IoU, 0 to 1, got {max_drop}")
 
 
 def checked_images(images: Sequence[np.ndarray], channels: int) -> list[np.ndarray]:

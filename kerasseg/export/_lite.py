@@ -17,7 +17,7 @@ from kerasseg.export._portable import CLASSES, check_path, portable, write
 from kerasseg.export._saved_model import _description
 from kerasseg.export._verify import TOLERANCES
 from kerasseg.layers import num_classes_of, size_rules
-from kerasseg.spec import DataError
+from kerasseg.spec import IGNORE_LABEL, DataError
 
 LITE_KINDS = ("float32", "float16", "dynamic", "int8")
 MAX_DROP = 0.01
@@ -33,6 +33,7 @@ def lite(
     *,
     size: tuple[int, int] | None = None,
     data: Iterable | None = None,
+    ignore_label: int = IGNORE_LABEL,
     max_drop: float = MAX_DROP,
     calibration: Iterable | None = None,
     logits: bool = False,
@@ -59,6 +60,7 @@ def lite(
         data: Labelled images, as `kerasseg.pipeline.eval_images` gives them: (image [1, H, W, C], 0-255, mask
             [1, H, W]) or without the batch axis. Both models are scored on them, larger ones through windows of `size`.
             Needed for "dynamic" and "int8", whose answers nothing else vouches for.
+        ignore_label: Value of masks that does not count.
         max_drop: By how much the mean IoU on `data` may drop, 0-1.
         calibration: Images, or tuples that begin with one, that tell the range of every tensor of an "int8" model: some
             hundred of those that it will see. None: the first hundred of `data`.
@@ -94,7 +96,7 @@ def lite(
         fitting = [_comparison.fitted(image, size) for image in shown]
         comparison["pixels_equal_on_images"] = _comparison.compare(segment, reference, fitting, TOLERANCES[kind], share)
     if data is not None:
-        comparison |= _comparison.judge(segment, reference, data, size, max_drop)
+        comparison |= _comparison.judge(segment, reference, data, size, max_drop, ignore_label)
     answers = {CLASSES: "uint8 [1, H, W], class ids"}
     if logits:
         answers["logits"] = f"float32 [1, H, W, {max(num_classes_of(model), 2)}]"
@@ -136,8 +138,7 @@ def _checked(kind, data, calibration, max_drop):
         raise ValueError(f"calibration is for kind='int8', got kind={kind!r}")
     if kind in ("dynamic", "int8") and data is None:
         raise ValueError(f"kind={kind!r} needs data, labelled images, to tell what rounding to 8 bits costs")
-    if not 0 <= max_drop <= 1:
-        raise ValueError(f"max_drop must be a difference of mean IoU, 0 to 1, got {max_drop}")
+    _comparison.check_max_drop(max_drop)
     if kind == "int8" and calibration is None:
         if iter(data) is data:
             raise ValueError("data is read twice, for the calibration too: give a list or a tf.data.Dataset, or both")
