@@ -145,8 +145,9 @@ class Rest(http.server.BaseHTTPRequestHandler):
             self._answer(HTTP_STATUS.get(refusal.code, 500), {"error": refusal.text})
 
     def do_GET(self):
-        match = re.fullmatch(r"/v1/models/([^/:]+)", self.path)
+        match = re.fullmatch(r"/v1/models/([^/:]+)(?:/versions/(\d+))?", self.path)
         versions = self.server.models.versions.get(match[1], {}) if match else {}
+        versions = [number for number in versions if match[2] in (None, str(number))]
         content = {"model_version_status": [{"version": str(n), "state": "AVAILABLE"} for n in versions]}
         self._answer(200 if versions else 404, content if versions else {"error": f"no model at {self.path}"})
 
