@@ -11,38 +11,31 @@ import h5py
 
 from kerasseg.weights._transfer import numbered
 
-_ORDERS = {
-    "SeparableConv2D": ("kernel", "pointwise_kernel", "bias"),
-}
+_ORDERS = {"SeparableConv2D": ("kernel", "pointwise_kernel", "bias")}
 """Variables of layers that are neither a normalisation nor have a kernel and a bias."""
 
 
-def archived(path: str | Path) -> dict[str, tuple[tuple[int, ...], str]] | None:
-    """Returns {"layer/variable": (shape, dataset in the file's weights)} of a model of layers.
+def archived(path: str | Path) -> tuple[h5py.File, dict[str, str]] | None:
+    """Returns the file's weights, in memory, and {"layer/variable": dataset in them}.
 
     Keras 2, tf_keras and Keras 3 all file a layer's variables under its class and its number among those of this class,
     and list the layers with their names, in the same order, in the model's configuration. A class may be one that this
     process does not have. Variables that a layer keeps in layers of its own are not found.
 
     Returns:
-        None where the file does not have this form.
+        None where the file does not hold a model of layers in this form.
     Raises:
-        OSError, KeyError, RuntimeError, zipfile.BadZipFile: It is damaged.
+        OSError, KeyError, RuntimeError, ValueError, zipfile.BadZipFile: It is damaged.
     """
     with zipfile.ZipFile(path) as archive:
         if not {"config.json", "model.weights.h5"} <= set(archive.namelist()):
             return None
         config = json.loads(archive.read("config.json"))
-    if not isinstance(config, dict) or "layers" not in config.get("config", {}):
-        return None
-    with weights_of(path) as file:
-        return {name: (file[place].shape, place) for name, place in _places(file, config["config"]["layers"], "")}
-
-
-def weights_of(path: str | Path) -> h5py.File:
-    """Returns the HDF5 file within a `.keras` file."""
-    with zipfile.ZipFile(path) as archive:
-        return h5py.File(io.BytesIO(archive.read("model.weights.h5")))
+        if not isinstance(config, dict) or "layers" not in config.get("config", {}):
+            return None
+        file = h5py.File(io.BytesIO(archive.read("model.weights.h5")))
+    places = dict(_places(file, config["config"]["layers"], ""))
+    return (file, places) if places else None
 
 
 def _places(file: h5py.File, layers: list[dict], parent: str) -> Iterator[tuple[str, str]]:

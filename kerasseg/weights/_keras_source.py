@@ -8,7 +8,7 @@ import numpy as np
 from tensorflow import keras
 
 from kerasseg.spec import DataError
-from kerasseg.weights._keras_archive import archived, weights_of
+from kerasseg.weights._keras_archive import archived
 from kerasseg.weights._transfer import Source, flat_layers, leaf_name, numbered, variables
 
 LEAVES = {
@@ -66,17 +66,14 @@ def _of_archive(path) -> Source:
     except (ValueError, TypeError, OSError, KeyError, ImportError, zipfile.BadZipFile) as error:
         # Another Keras may have written it, whose classes are not here.
         try:
-            places = archived(path)
+            found = archived(path)
         except (ValueError, OSError, KeyError, RuntimeError, zipfile.BadZipFile):
-            places = None
-        if not places:
+            found = None
+        if not found:
             raise DataError(f"{path} cannot be read as a model ({error}); expected a .keras file") from error
-
-    def read(name):
-        with weights_of(path) as file:
-            return np.asarray(file[places[name][1]])
-
-    return Source(str(path), {name: shape for name, (shape, _) in places.items()}, read)
+        file, places = found
+    shapes = {name: file[place].shape for name, place in places.items()}
+    return Source(str(path), shapes, lambda name: np.asarray(file[places[name]]))
 
 
 def _of_model(model, described) -> Source:
