@@ -59,7 +59,7 @@ def saved_model(
             that a request of some bytes cannot take all memory. A forward pass takes from 100 bytes a pixel (U-Net with
             few filters) to several thousand, times the largest scale squared. With `tile_size`, a pass is one of a tile
             however large the image. Beside it, an RGB image takes 40 bytes a pixel (measured: 37 to 39), and with
-            several views up to 16 K more for each pixel of the largest (K = 21: 290 instead of 336 when mirrored only).
+            several views up to 16·K bytes more for each pixel of the largest (measured with K = 21: 290 for `flip`).
         weights: How kernels are stored: "float32", or "bfloat16" or "float16" in half the space; see `frozen`. Answers
             may then differ where two classes are nearly equal: by 5 % and 1 % of the largest logit.
         images: Images uint8 [H, W, C] to compare the export with the model on, of sizes up to the model's largest;
