@@ -48,7 +48,8 @@ def lite(
     Input `images` uint8 [1, H, W, C], 0-255, which the network normalises itself; output `segmentation_map` uint8
     [1, H, W]. Sizes that the model does not take have their border mirrored, as the served model does. Every operation
     is one of LiteRT's own: batch normalisation is folded, and unpooling, for which LiteRT has nothing, is put in terms
-    of comparisons. `LiteModel` runs what is written, and so does any LiteRT.
+    of comparisons. `LiteModel` runs what is written, and so does any LiteRT. TensorFlow's converter takes many times
+    the memory of the weights for a moment: 1.6 GB for 39 MB.
 
     Args:
         model: Images float32 [B, H, W, C], 0-255 -> logits [B, h, w, K].
@@ -56,7 +57,7 @@ def lite(
         kind: "float32"; "float16": weights of half the size; "dynamic": kernels in 8 bits, the rest in float32; "int8":
             all in 8 bits but for what LiteRT has no such kernel for. The latter two have a quarter of the size.
         size: Height and width of all images; None: the model's own, if it has one, or else any, which the caller
-            chooses by resizing the input. One size runs faster.
+            chooses by resizing the input.
         data: Labelled images, as `kerasseg.pipeline.eval_images` gives them: (image [1, H, W, C], 0-255, mask
             [1, H, W]) or without the batch axis. Both models are scored on them, larger ones through windows of `size`.
             Needed for "dynamic" and "int8", whose answers nothing else vouches for.

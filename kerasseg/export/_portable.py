@@ -9,7 +9,6 @@ import tensorflow as tf
 from tensorflow import keras
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from kerasseg.export._frozen import frozen
 from kerasseg.export._unpooling import without_pooling_gradients
 from kerasseg.layers import SizeRule, size_rules
 from kerasseg.spec import DataError
@@ -23,18 +22,20 @@ def portable(model: keras.Model, images: tf.TensorSpec, rewrite=lambda graph: gr
     It returns a dict: `segmentation_map` uint8 [B, H, W], of the images' size, and with `logits` those, float32
     [B, H, W, K]; K is at least 2. Where the model does not take the size, or its logits cover the centre of its input
     only, the border is mirrored, as in `kerasseg.export.Signatures`. Its graph has no variables and no `MaxPoolGrad`.
+    Batch normalisation is left as it is: LiteRT's converter and ONNX Runtime fold it themselves.
 
     Args:
         rewrite: GraphDef -> GraphDef; what else has to be put differently.
     """
-    rules, network = size_rules(model), frozen(model)
+    rules = size_rules(model)
 
     def answer(images):
         padded = images
         for axis, rule in enumerate(rules, start=1):
             padded = _mirrored(padded, axis, rule)
         sides = [images.shape[axis] or tf.shape(images)[axis] for axis in (1, 2)]
-        scores = network(tf.cast(padded, tf.float32))[:, : sides[0], : sides[1]]
+        scores = tf.cast(model(tf.cast(padded, tf.float32), training=False), tf.float32)
+        scores = scores[:, : sides[0], : sides[1]]
         if scores.shape[-1] == 1:  # The sigmoid of one logit z is the softmax of 0 and z.
             scores = tf.concat([tf.zeros_like(scores), scores], -1)
         classes = tf.cast(tf.argmax(scores, -1, output_type=tf.int32), tf.uint8)
