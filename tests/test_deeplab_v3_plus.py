@@ -57,9 +57,9 @@ def test_decoder_reads_the_features_that_the_release_names(backbone, low_level, 
     model = deeplab_v3_plus(2, backbone=backbone, width=width, input_shape=(65, 129, 3))
     assert model.get_layer("decoder_projection_conv").input is model.get_layer(low_level).output
     # MobileNet-v2's expansions are multiples of 8 at any width.
-    expected = 24 if backbone == "mobilenet_v2" else channels * width
+    expected = 24 if backbone == "mobilenet_v2" else int(channels * width)
     assert model.get_layer("decoder_projection_conv").input.shape[1:] == (17, 33, expected)
-    assert model.get_layer("decoder_concat").output.shape[1:] == (17, 33, 304 * width)
+    assert model.get_layer("decoder_concat").output.shape[1:] == (17, 33, int(304 * width))
     assert [x.shape[-1] for x in model.get_layer("decoder_concat").input] == [256 * width, 48 * width]
     assert model.get_layer("logits_conv").output.shape[1:3] == (17, 33)
     assert model.output_shape == (None, 65, 129, 2)
