@@ -1,6 +1,6 @@
 """Speed of the networks, exported and in training, against the same networks elsewhere.
 
-    python benchmarks/bench_models.py [--only "U-Net"] [--rounds 7] [--json FILE]
+    python benchmarks/bench_models.py [--only "U-Net"] [--rounds 5] [--json FILE]
 
 Peers: the same network made of plain Keras layers (`keras.layers.Conv2D(dilation_rate=...)`,
 `keras.layers.BatchNormalization`), keras-hub, torchvision and PyTorch, and the TensorFlow 1 original on tf_slim; each
@@ -22,7 +22,7 @@ def subjects():
     cells = {"network": "unet", "num_classes": 2, "shape": [1, 572, 572, 1]}
     small = {"network": "unet", "num_classes": 2, "shape": [2, 256, 256, 1], "padding": "same"}
     normed = {**small, "batch_norm": True}
-    roads = {"network": "segnet", "num_classes": 11, "shape": [2, 360, 480, 3]}
+    roads = {"network": "segnet", "num_classes": 11, "shape": [1, 360, 480, 3]}
     objects = {"network": "deconvnet", "shape": [4, 224, 224, 3]}
     return [
         Subject(
@@ -92,7 +92,7 @@ def subjects():
             },
         ),
         Subject(
-            "SegNet, 2 x 360 x 480, training step",
+            "SegNet, 360 x 480, training step",
             {"kerasseg": _keras("step", roads), "PyTorch": _torch("step", roads)},
         ),
         Subject(
@@ -111,4 +111,4 @@ def _torch(what, options, **more):
 
 
 if __name__ == "__main__":
-    run(subjects(), arguments(__doc__, rounds=7).parse_args())
+    run(subjects(), arguments(__doc__, rounds=5).parse_args())
