@@ -13,7 +13,7 @@ from tensorflow import keras
 from tensorflow.python.framework import op_def_registry
 from tensorflow.python.saved_model import loader_impl
 
-from kerasseg.export import ExportError, Signatures, _network, saved_model, verify
+from kerasseg.export import ExportError, Signatures, _frozen, saved_model, verify
 from kerasseg.export._baked import baked
 from kerasseg.inference import Segmenter
 from kerasseg.layers import MergeClasses
@@ -152,31 +152,35 @@ def test_bad_options_are_named(tmp_path):
     assert not (tmp_path / "model").exists()
 
 
-def test_weights_beyond_what_a_graph_holds_are_variables(tmp_path, monkeypatch, photograph):
-    """Protobuf's limit lowered: a model of 2 GiB is more than a test can have."""
+def test_weights_are_variables_or_constants(tmp_path, monkeypatch, photograph):
+    """Beyond what a graph holds, variables; with limits lowered, for 2 GiB are too much for a test."""
     model = padded()
-    monkeypatch.setattr(_network, "LARGEST_GRAPH", 1000)
-    version = saved_model(model, tmp_path / "model", **VIEWS)
-    data = [path.stat().st_size for path in (version / "variables").glob("variables.data*")]
-    assert sum(data) >= 4 * model.count_params()
-    answer = tf.saved_model.load(str(version)).signatures["serving_default"](tf.constant(photograph[None, :50, :60]))
-    assert_answers(answer["segmentation_map"].numpy()[0], photograph[:50, :60], Segmenter(model, **VIEWS))
+    image = photograph[:50, :60]
+    held = []
+    for freeze in (False, True):
+        version = saved_model(model, tmp_path / "model", freeze=freeze, **VIEWS)
+        held.append(sum(path.stat().st_size for path in (version / "variables").glob("variables.data*")))
+        answer = tf.saved_model.load(str(version)).signatures["serving_default"](tf.constant(image[None]))
+        assert_answers(answer["segmentation_map"].numpy()[0], image, Segmenter(model, **VIEWS))
     size = 4 * model.count_params()
-    with pytest.raises(ValueError, match=rf"take {size} bytes, .* at most 1000; export with freeze=False"):
+    assert held[0] >= size > held[1]
+    monkeypatch.setattr(_frozen, "LARGEST_GRAPH", 1000)
+    with pytest.raises(ValueError, match=f"a graph holds 1000 bytes of constants, the weights take {size}: keep var"):
         saved_model(model, tmp_path / "model", freeze=True)
-    with pytest.raises(ValueError, match=rf'"float16" is for constants in the graph, and with {size} bytes'):
-        saved_model(model, tmp_path / "model", weights="float16")
-    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == ["1", "kerasseg.json"]
+    monkeypatch.setattr(_frozen, "FROZEN", size - 1)
+    version = saved_model(model, tmp_path / "model")
+    assert sum(path.stat().st_size for path in (version / "variables").glob("variables.data*")) == held[0]
+    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == ["1", "2", "3", "kerasseg.json"]
 
 
 def test_the_tool_bakes_in_what_it_is_told(tmp_path, capsys):
     padded().save(tmp_path / "model.keras")
-    arguments = ["--model", str(tmp_path / "model.keras"), "--output", str(tmp_path / "out"), "--no-freeze"]
+    arguments = ["--model", str(tmp_path / "model.keras"), "--output", str(tmp_path / "out"), "--freeze"]
     export_tool.main([*arguments, "--scales", "0.5", "1", "--flip", "--tile-size", "40", "--overlap", "8"])
     description = json.loads((tmp_path / "out" / "kerasseg.json").read_text())
     assert (description["scales"], description["flip"]) == ([0.5, 1.0], True)
     assert (description["tile_size"], description["overlap"]) == ([40, 40], 8)
-    assert sum(path.stat().st_size for path in (tmp_path / "out" / "1" / "variables").iterdir()) > 2000
+    assert sum(path.stat().st_size for path in (tmp_path / "out" / "1" / "variables").iterdir()) < 2000
     with pytest.raises(SystemExit):
         export_tool.main([*arguments, "--tile-size", "8", "--overlap", "8"])
     assert "overlap must lie in 0 to 7 for tiles of 8 pixels" in capsys.readouterr().err

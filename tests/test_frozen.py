@@ -73,8 +73,11 @@ def test_weights_in_16_bits(weights, tolerance, tmp_path):
     expected = model(image[None].astype(np.float32), training=False).numpy()
     found = frozen(model, weights)(tf.constant(image[None], tf.float32)).numpy()
     assert 0 < np.abs(found - expected).max() < tolerance * np.abs(expected).max()
+    network = frozen(model, weights, constants=False)
+    assert {variable.dtype.name for variable in network.get_concrete_function().variables} == {"float32", weights}
+    np.testing.assert_allclose(network(tf.constant(image[None], tf.float32)), found, atol=1e-5 * np.abs(found).max())
     whole, half = (saved_model(model, tmp_path / w, weights=w, images=[image]) for w in ("float32", weights))
-    size = {v: (v / "saved_model.pb").stat().st_size for v in (whole, half)}
+    size = {v: sum(path.stat().st_size for path in v.rglob("*") if path.is_file()) for v in (whole, half)}
     assert size[half] < 0.6 * size[whole]
     served = tf.saved_model.load(str(half)).signatures["serving_default"](tf.constant(image[None]))
     assert (served["segmentation_map"].numpy()[0] == Segmenter(model).segment(image)).mean() > 0.9

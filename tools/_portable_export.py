@@ -6,7 +6,7 @@ from pathlib import Path
 import _cli
 
 CALIBRATION_IMAGES = 100
-_SERVED = ("max_pixels", "weights", "scales", "flip", "tile_size", "overlap", "no_freeze")
+_SERVED = ("max_pixels", "weights", "scales", "flip", "tile_size", "overlap", "freeze")
 
 
 def add(parser) -> None:

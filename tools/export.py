@@ -17,6 +17,7 @@ With --lite or --onnx one file takes the folder's place, compared with the model
 on its labelled images; if the file's mean IoU is lower by more than --max-drop, nothing is left.
 """
 
+import argparse
 from pathlib import Path
 
 import _cli
@@ -57,9 +58,10 @@ def main(arguments=None):
     )
     parser.add_argument("--overlap", type=int, help="pixels that neighbouring tiles share (default: a quarter)")
     parser.add_argument(
-        "--no-freeze",
-        action="store_true",
-        help="keep the weights as variables (default: constants of the graph where they fit, up to 2 GiB)",
+        "--freeze",
+        action=argparse.BooleanOptionalAction,
+        help="weights as constants of the graph: by a tenth quicker on a CPU, at some twenty times their memory; as "
+        "variables beside it: no more memory than they need (default: constants up to 256 MiB)",
     )
     _portable_export.add(parser)
     options = parser.parse_args(arguments)
@@ -95,7 +97,7 @@ def main(arguments=None):
             **described,
             max_pixels=options.max_pixels,
             weights=options.weights,
-            freeze=False if options.no_freeze else None,
+            freeze=options.freeze,
             scales=options.scales,
             flip=options.flip,
             tile_size=options.tile_size,

@@ -4,7 +4,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from kerasseg.export._baked import RIMS, Baked, tile_and_step
-from kerasseg.export._network import network
+from kerasseg.export._frozen import frozen
 from kerasseg.export._tiles import mirrored, tiled
 from kerasseg.export._views import mean_probabilities
 from kerasseg.layers import MergeClasses, SizeRule, num_classes_of, size_rules
@@ -33,11 +33,11 @@ class Signatures:
         value_range: The values of 16-bit files that become 0 and 255; None: 0 and 65535.
         max_pixels: Larger images are refused; of files the header is looked at, before anything is decoded.
         weights: "float32", "bfloat16" or "float16"; see `kerasseg.export.frozen`.
-        freeze: Whether the weights are constants of the graph; None: where they fit into it.
+        freeze: Whether the weights are constants of the graph; see `constants` of `kerasseg.export.frozen`.
         looks: Scales, mirrored views and tiles.
     Raises:
         ValueError: The legal sizes of `model` cannot be found out (see `kerasseg.layers.size_rules`), `max_pixels` is
-            below 16384, tiles do not overlap as wanted, or see `kerasseg.export._network`.
+            below 16384, tiles do not overlap as wanted, or see `kerasseg.export.frozen`.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Signatures:
         last = model.layers[-1]
         self._rims = looks.views and isinstance(last, MergeClasses) and last.groups == RIMS
         seen = keras.Model(model.input, last.input) if self._rims else model
-        self._logits, self._outputs = network(seen, weights, freeze), num_classes_of(seen)
+        self._logits, self._outputs = frozen(seen, weights, constants=freeze), num_classes_of(seen)
         self.channels = model.input_shape[-1]
         # Traced once and called by all signatures: the file holds the network once.
         images = tf.TensorSpec((None, None, None, self.channels), tf.float32, name="images")
