@@ -14,7 +14,7 @@ MARK ?= not slow
 ADDONS_PYTHON ?= $(PYTHON)
 ADDONS_VENV ?= .venv-addons
 
-.PHONY: setup setup-addons demo test test-slow test-tf-keras test-addons agreement torch lint bench clean
+.PHONY: setup setup-addons demo test test-slow test-tf-keras test-addons agreement torch onnx lint bench clean
 
 comma := ,
 # An environment with the package as it lies here: $(call install,folder,constraints,extras)
@@ -64,6 +64,10 @@ $(ADDONS_VENV)/.installed: setup.cfg pyproject.toml constraints-addons.txt
 
 test-addons: setup-addons
 	$(ADDONS_VENV)/bin/python -m pytest -m "$(MARK)" $(PARALLEL) $(TESTS)
+
+# ONNX's converter and runtime, for tests/test_onnx.py alone; without them they are skipped.
+onnx: setup
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt tf2onnx onnx onnxruntime
 
 # PyTorch, for tests/test_agreement.py alone; without it they are skipped.
 torch: setup

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
-import tensorflow as tf
 from tensorflow import keras
 
+from kerasseg.export import _reference
+from kerasseg.export._baked import baked
 from kerasseg.export._verify import SIZES, ExportError
-from kerasseg.layers import num_classes_of, size_rules
+from kerasseg.layers import num_classes_of
 from kerasseg.metrics import confusion_matrix, scores
 from kerasseg.spec import IGNORE_LABEL
 
@@ -19,24 +20,12 @@ class Reference:
     """The Keras model's logits float32 [H, W, K], K at least 2, of an image [H, W, C], its border mirrored by NumPy."""
 
     def __init__(self, model: keras.Model):
-        images = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)
-        self._rules = size_rules(model)
-        self._forward = tf.function(lambda x: model(x, training=False), input_signature=[images], autograph=False)
+        self._scores = _reference.Reference(model, baked())
         self.num_classes = max(num_classes_of(model), 2)
-
-    @property
-    def unpools(self) -> bool:
-        """Whether the model has unpooling."""
-        operations = self._forward.get_concrete_function().graph.get_operations()
-        return any(operation.type == "MaxPoolGrad" for operation in operations)
+        self.unpools = self._scores.unpools
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        height, width = image.shape[:2]
-        sides = zip(self._rules, (height, width), strict=True)
-        pads = [(rule.margin // 2, rule.covering(n) - n - rule.margin // 2) for rule, n in sides]
-        padded = np.pad(np.asarray(image, np.float32), [*pads, (0, 0)], mode="reflect")
-        logits = self._forward(tf.constant(padded[None])).numpy()[0, :height, :width]
-        return logits if logits.shape[-1] > 1 else np.concatenate([np.zeros_like(logits), logits], -1)
+        return self._scores(image)[0]
 
 
 def by_windows(segment: Callable, image: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:

@@ -31,6 +31,12 @@ class Reference:
         images = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)
         self._forward = tf.function(lambda x: model(x, training=False), input_signature=[images], autograph=False)
 
+    @property
+    def unpools(self) -> bool:
+        """Whether the model has unpooling."""
+        operations = self._forward.get_concrete_function().graph.get_operations()
+        return any(operation.type == "MaxPoolGrad" for operation in operations)
+
     def __call__(self, image: np.ndarray) -> tuple[np.ndarray, float]:
         if not self._looks.views:
             logits = self._logits(image)
