@@ -1,7 +1,7 @@
 """LiteRT files by kind: size and time of an image, beside the Keras model and beside each other.
 
     python benchmarks/bench_lite.py                          # networks of a quarter of the width, scaled down
-    python benchmarks/bench_lite.py --width 1 --side 513     # the published networks and crop; some 8 GB
+    python benchmarks/bench_lite.py --width 1 --side 513     # the published networks and crop, with memory for it
 
 The weights are random: neither sizes nor times hang on them. All on the processor's cores that TensorFlow takes; a
 phone's processor has other kernels for 8 bits, and its own ratios.

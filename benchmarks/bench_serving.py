@@ -1,4 +1,4 @@
-"""Size, load time and latency of exports, by how their weights are stored, and what a server adds to a request.
+"""Size, load time, memory and latency of exports, by how their weights are stored, and what a server adds to a request.
 
     python benchmarks/bench_serving.py [--side 257] [--rounds 5] [--only unet] [--json FILE]
 
@@ -22,10 +22,16 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-WEIGHTS = ("float32", "bfloat16", "float16")
+WEIGHTS = {  # What `kerasseg.export.Signatures` is told.
+    "float32": {"freeze": True},
+    "bfloat16": {"weights": "bfloat16", "freeze": True},
+    "float16": {"weights": "float16", "freeze": True},
+    "float32, variables": {"freeze": False},
+    "float16, variables": {"weights": "float16", "freeze": False},
+}
 BATCHES = (1, 8)
 
-# Waits for a number of images, runs them, tells the seconds; ends with its input.
+# Waits for a number of images, runs them, tells the seconds; at 0, its bytes of memory; ends with its input.
 LOADED = """
 import sys, time
 sys.modules["keras"] = None
@@ -38,6 +44,9 @@ output, input_ = loaded.outputs["segmentation_map"].name, loaded.inputs["images"
 print(time.perf_counter() - start, flush=True)
 images = np.random.default_rng(0).integers(0, 256, (8, int(sys.argv[2]), int(sys.argv[2]), 3), np.uint8)
 for line in sys.stdin:
+    if line == "0\\n":
+        print(4096 * int(open("/proc/self/statm").read().split()[1]), flush=True)
+        continue
     start = time.perf_counter()
     session.run(output, {input_: images[: int(line)]})
     print(time.perf_counter() - start, flush=True)
@@ -85,10 +94,13 @@ def megabytes(directory):
 
 def kinds_of_weights(versions, side, rounds):
     """Returns {kind: size, load time, latencies}, the kinds in turn in every round."""
-    rows = {kind: {"size_mb": megabytes(version), "load_s": []} for kind, version in versions.items()}
+    rows = {kind: {"size_mb": megabytes(version), "load_s": [], "memory_mb": 0.0} for kind, version in versions.items()}
     for turn in range(3):
         for kind, version in versions.items():
             loaded = Loaded(version, side)
+            if not turn:
+                loaded.run_s(1)
+                rows[kind]["memory_mb"] = loaded.run_s(0) / 1e6
             loaded.close()
             if turn:  # The first one reads from the disk.
                 rows[kind]["load_s"].append(loaded.load_s)
@@ -108,7 +120,12 @@ def kinds_of_weights(versions, side, rounds):
 
 
 def weights_table(rows):
-    keys = {"size_mb": "MB", "load_s": "load s", **{f"batch_{n}_s": f"{n} image{'s'[: n > 1]} s" for n in BATCHES}}
+    keys = {
+        "size_mb": "MB",
+        "memory_mb": "MB of memory",
+        "load_s": "load s",
+        **{f"batch_{n}_s": f"{n} image{'s'[: n > 1]} s" for n in BATCHES},
+    }
     lines = ["| weights | " + " | ".join(keys.values()) + " | ÷ float32 |", "|---" * (len(keys) + 2) + "|"]
     for kind, row in rows.items():
         ratios = ", ".join(f"{row[key] / rows['float32'][key]:.2f}" for key in keys)
@@ -180,7 +197,7 @@ def main():
             model = builder()
             versions = {kind: Path(folder) / f"{name}_{kind}" / "1" for kind in WEIGHTS}
             for kind, version in versions.items():  # As saved_model writes it, not compared with the model again.
-                Signatures(model, weights=kind).save(str(version))
+                Signatures(model, **WEIGHTS[kind]).save(str(version))
             rows = kinds_of_weights(versions, options.side, options.rounds)
             report[name] = {"weights": rows}
             print(f"\n### {title}, {options.side}²\n\n{weights_table(rows)}", flush=True)

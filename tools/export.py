@@ -60,7 +60,7 @@ def main(arguments=None):
     parser.add_argument(
         "--freeze",
         action=argparse.BooleanOptionalAction,
-        help="weights as constants of the graph: by a tenth quicker on a CPU, at some twenty times their memory; as "
+        help="weights as constants of the graph: up to 13 %% quicker on a CPU, at up to twenty times their memory; as "
         "variables beside it: no more memory than they need (default: constants up to 256 MiB)",
     )
     _portable_export.add(parser)
