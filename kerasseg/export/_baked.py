@@ -7,15 +7,11 @@ from numbers import Real
 
 import numpy as np
 
-from kerasseg.layers import SizeRule
-
 RIMS = [[0], [1, 2]]
 """Background and object of the classes outside, inside and rim, as models that know rims merge them at their end.
 
 Their views are joined before that, as `kerasseg.inference` does.
 """
-
-_GRID = 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,36 +67,3 @@ def baked(
     if overlap is not None and (tile_size is None or overlap < 0):
         raise ValueError(f"overlap is what tiles share, 0 or more pixels, got {overlap!r} with tile_size={tile_size!r}")
     return Baked(tuple(float(scale) for scale in scales), bool(flip), tile_size, overlap)
-
-
-def tile_and_step(rule: SizeRule, tile: int, overlap: int | None) -> tuple[int, int]:
-    """Returns a tile's input pixels along a side, and how far apart tiles are, as `kerasseg.inference` lays them.
-
-    Tiles of a network without padding are a multiple of the network's stride apart, so that its pooling windows lie as
-    they do in the whole image, and do not share output.
-
-    Args:
-        rule: What the model admits along this side.
-        tile: Wanted pixels; raised to a legal size.
-        overlap: Pixels to share; None: a quarter, on a grid of 32. Not looked at without padding.
-
-    Raises:
-        ValueError: `overlap` is not smaller than the tile.
-    """
-    size = rule.legal(tile)
-    if rule.margin:
-        while size - rule.margin < rule.multiple:
-            size += rule.multiple
-        return size, (size - rule.margin) // rule.multiple * rule.multiple
-    if overlap is None:
-        apart = size - size // 4
-        return size, apart - apart % _GRID or max(min(size, _GRID) // 2, 1)
-    if overlap >= size:
-        raise ValueError(f"overlap must lie in 0 to {size - 1} for tiles of {size} pixels, got {overlap}")
-    return size, size - overlap
-
-
-def window(size: int) -> np.ndarray:
-    """Returns the weight of a tile's pixels among its neighbours', float32 [size]: a Gaussian, nnU-Net's."""
-    distance = np.arange(size) - (size - 1) / 2
-    return np.maximum(np.exp(-0.5 * (distance / (size / 8)) ** 2), 1e-3).astype(np.float32)

@@ -6,8 +6,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from kerasseg.export._baked import RIMS, Baked, tile_and_step, window
-from kerasseg.layers import MergeClasses, size_rules
+from kerasseg.export._baked import RIMS, Baked
+from kerasseg.layers import MergeClasses, gaussian_window, size_rules, tile_and_step
 
 _SMALLEST = np.finfo(np.float32).tiny
 
@@ -83,7 +83,7 @@ def _tiles(length, rule, tile, overlap):
     """Lists the first pixel and the weights of each tile along a side."""
     size, step = tile_and_step(rule, tile, overlap)
     starts = [*range(0, length - size, step), max(length - size, 0)]
-    return [(start, window(size)[:length]) for start in starts]
+    return [(start, gaussian_window(size)[:length]) for start in starts]
 
 
 def _resized(image, size):

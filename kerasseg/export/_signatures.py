@@ -3,11 +3,11 @@
 import tensorflow as tf
 from tensorflow import keras
 
-from kerasseg.export._baked import RIMS, Baked, tile_and_step
+from kerasseg.export._baked import RIMS, Baked
 from kerasseg.export._frozen import frozen
 from kerasseg.export._tiles import mirrored, tiled
 from kerasseg.export._views import mean_probabilities
-from kerasseg.layers import MergeClasses, SizeRule, num_classes_of, size_rules
+from kerasseg.layers import MergeClasses, SizeRule, num_classes_of, size_rules, tile_and_step
 from kerasseg.spec import to_255
 
 DECODABLE_CHANNELS = (1, 3, 4)

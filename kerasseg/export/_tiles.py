@@ -5,8 +5,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from kerasseg.export._baked import tile_and_step, window
-from kerasseg.layers import SizeRule
+from kerasseg.layers import SizeRule, gaussian_window, tile_and_step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +46,7 @@ def line(length: tf.Tensor, rule: SizeRule, tile: int, overlap: int | None) -> L
         last = tf.maximum(length - size, 0)
         start = tf.concat([tf.range(0, last, step), last[None]], 0)
         span = tf.minimum(size, length)
-        share = tf.tile(tf.constant(window(size))[None, :span], (tf.shape(start)[0], 1))
+        share = tf.tile(tf.constant(gaussian_window(size))[None, :span], (tf.shape(start)[0], 1))
         pixels = start[:, None] + tf.range(span)
         total = tf.math.unsorted_segment_sum(tf.reshape(share, [-1]), tf.reshape(pixels, [-1]), length)
         weights = share / tf.gather(total, pixels)

@@ -9,10 +9,10 @@ import tensorflow as tf
 from PIL import Image
 from tensorflow import keras
 
-from kerasseg.export._baked import Baked, baked, tile_and_step
+from kerasseg.export._baked import Baked, baked
 from kerasseg.export._reference import Reference
 from kerasseg.export._signatures import DECODABLE_CHANNELS
-from kerasseg.layers import size_rules
+from kerasseg.layers import size_rules, tile_and_step
 
 SIZES = ((61, 47), (96, 80))
 """Of the images compared: odd and even, none of which a network without padding takes as it is."""

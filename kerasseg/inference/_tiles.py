@@ -4,12 +4,9 @@ import dataclasses
 
 import numpy as np
 
-from kerasseg.layers import SizeRule
+from kerasseg.layers import SizeRule, gaussian_window, tile_and_step
 
 BLENDS = ("gaussian", "linear")
-
-# Tiles begin at multiples of this where they can, so that the strided layers of a network see the same grid in all.
-_GRID = 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,18 +45,11 @@ def spans(length: int, rule: SizeRule, tile: int, overlap: int | None, blend: st
     Raises:
         ValueError: `overlap` is not smaller than the tile.
     """
-    size = rule.legal(tile)
-    if size - rule.margin >= length:
+    if rule.legal(tile) - rule.margin >= length:
         return whole(length, rule)
+    size, step = tile_and_step(rule, tile, overlap)
     if rule.margin:
-        return _seamless(length, rule, size)
-    if overlap is None:
-        apart = size - size // 4
-        step = apart - apart % _GRID or max(min(size, _GRID) // 2, 1)
-    else:
-        step = size - overlap
-    if not 0 < step <= size:
-        raise ValueError(f"overlap must lie in 0 to {size - 1} for tiles of {size} pixels, got {overlap}")
+        return _seamless(length, rule, size, step)
     # The last tile ends with the image, as the whole image does: what the network does at borders happens there only.
     starts = [*range(0, length - size, step), length - size]
     window = _window(size, blend, size - step)
@@ -69,15 +59,8 @@ def spans(length: int, rule: SizeRule, tile: int, overlap: int | None, blend: st
     return [Span(s, size, s, s + size, window / total[s : s + size]) for s in starts]
 
 
-def _seamless(length, rule, size):
-    """Tiles of a network without padding, each output pixel from one tile.
-
-    The authors' tiles are as far apart as their outputs are wide (388 pixels); but max-pooling looks at the image in
-    windows that begin at multiples of 16, so tiles have to as well to give what the whole image would.
-    """
-    while (size - rule.margin) < rule.multiple:
-        size += rule.multiple
-    step = (size - rule.margin) // rule.multiple * rule.multiple
+def _seamless(length, rule, size, step):
+    """Tiles of a network without padding, each output pixel from one tile."""
     before = rule.margin // 2
     starts = range(0, length, step)
     stops = [min(start + step, length) for start in starts]
@@ -89,12 +72,11 @@ def _seamless(length, rule, size):
 
 def _window(size, blend, overlap):
     """Returns the unscaled weight of a tile's pixels, float32 [size], highest in the middle."""
+    if blend == "gaussian":
+        return gaussian_window(size)
     centre = (size - 1) / 2
     distance = np.abs(np.arange(size) - centre)
-    if blend == "linear":
-        return np.minimum((centre - distance + 1) / (overlap + 1), 1).astype(np.float32)
-    # A standard deviation of an eighth of the tile, as nnU-Net has it, kept from vanishing at the tile's ends.
-    return np.maximum(np.exp(-0.5 * (distance / (size / 8)) ** 2), 1e-3).astype(np.float32)
+    return np.minimum((centre - distance + 1) / (overlap + 1), 1).astype(np.float32)
 
 
 def mirrored(first: int, size: int, length: int) -> np.ndarray:

@@ -23,6 +23,7 @@ from kerasseg.layers._resize import Resize
 from kerasseg.layers._scale import Scale
 from kerasseg.layers._size_rule import SizeRule, size_rules
 from kerasseg.layers._standardize import StandardizeImage
+from kerasseg.layers._tile_step import gaussian_window, tile_and_step
 
 __all__ = [
     "ASPP",
@@ -47,5 +48,7 @@ __all__ = [
     "StandardizeImage",
     "make_norm",
     "num_classes_of",
+    "gaussian_window",
     "size_rules",
+    "tile_and_step",
 ]
