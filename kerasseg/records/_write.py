@@ -16,16 +16,13 @@ from tqdm import tqdm
 from kerasseg.records._check import check
 from kerasseg.records._example import Example, encode
 from kerasseg.records._journal import JOURNAL, Journal
+from kerasseg.records._place import gather, move, refuse_existing
 from kerasseg.records._scaling import count_values, percentile_range
 from kerasseg.records._tally import Prepared, Tally
-from kerasseg.spec import DATASET_FILE, CollectedDataError, DataError, DatasetSpec, SplitSpec
+from kerasseg.spec import CollectedDataError, DataError, DatasetSpec, SplitSpec
 
 _PARTS = ("mask", "instances", "weight", "proposals")
 """What an example may hold beside its image."""
-
-_SHARD = re.compile(r".+\.tfrecord-\d{5}-of-\d{5}")
-
-_UNFINISHED_SPEC = "dataset.partial"  # as `DatasetSpec.save` calls it
 
 
 def write(
@@ -83,11 +80,11 @@ def write(
         raise DataError(f"nothing to write to {directory}: no split was given")
     directory = Path(directory)
     partial = directory.with_name(directory.name + ".partial")
-    _refuse_existing(directory, partial, overwrite)
+    refuse_existing(directory, partial, overwrite)
     shards = {split: _shards(directory, spec, split, examples, num_shards) for split, examples in splits.items()}
     counted = "train" if "train" in splits else next(iter(splits))
     try:
-        _gather(directory, partial)
+        gather(directory, partial)
         plan = {"spec": spec.to_dict(), "made_with": made_with, "percentiles": percentiles}
         journal = Journal(partial, None if made_with is None else plan)
         kept = journal.take_over({name: examples for split in shards.values() for name, examples in split.items()})
@@ -98,7 +95,7 @@ def write(
         if percentiles:
             spec = dataclasses.replace(spec, value_range=percentile_range(tallies[counted].values, percentiles))
         spec = _complete_spec(spec, tallies, shards)
-        _move(partial, directory)
+        move(partial, directory)
         spec.save(directory)
         (directory / JOURNAL).unlink(missing_ok=True)
     except KeyboardInterrupt:
@@ -111,20 +108,6 @@ def write(
 
 def _cores() -> int:
     return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-
-
-def _refuse_existing(directory: Path, partial: Path, overwrite: bool) -> None:
-    if not directory.exists():
-        return
-    if not directory.is_dir():
-        raise DataError(f"{directory} exists and is no folder; choose another --output")
-    # Killed between the last steps: records, but no dataset.json.
-    there = list(directory.iterdir())
-    broken_off = all(map(_is_ours, there)) and (bool(there) or (partial / JOURNAL).is_file())
-    if not overwrite and not broken_off:
-        raise DataError(
-            f"{directory} exists already; choose another --output, or replace what is there with --overwrite"
-        )
 
 
 def _shards(directory: Path, spec: DatasetSpec, split: str, examples: Iterable, count: int) -> dict[str, list]:
@@ -159,7 +142,7 @@ class _Writer:
         for name in shards.keys() & self._kept.keys():
             tally.merge(self._kept[name])
         done = _in_order(self._pool, lambda item: self._prepare(item, split == self._counted), rest)
-        closed = []
+        closing = None
         with self._bar(split, total, total - len(rest)) as bar:
             for name, examples in shards.items():
                 if name in self._kept:
@@ -170,10 +153,12 @@ class _Writer:
                         self._take(prepared, tally if tally.num_examples else part, part, file)
                         bar.update()
                 tally.merge(part)
-                # The disk takes a shard in while the next one is read: one thread, so that the journal keeps its order.
-                closed.append(self._closer.submit(self._finish, name, part))
-            for future in closed:
-                future.result()
+                # The disk takes a shard in while the next one is read, and no more than that: what fails ends the run.
+                if closing:
+                    closing.result()
+                closing = self._closer.submit(self._finish, name, part)
+            if closing:
+                closing.result()
         return tally
 
     def raise_faults(self) -> None:
@@ -263,40 +248,3 @@ def _complete_spec(spec: DatasetSpec, tallies: dict[str, Tally], shards: dict[st
         has_objects={"instances", "mask"} <= set(parts),
         has_proposals="proposals" in parts,
     )
-
-
-def _move(partial: Path, directory: Path) -> None:
-    """Moves finished records to their place; an old data set there stops opening first."""
-    if not directory.exists():
-        os.replace(partial, directory)
-        return
-    (directory / DATASET_FILE).unlink(missing_ok=True)
-    for path in directory.iterdir():
-        if _is_ours(path):
-            path.unlink()
-    for path in sorted(partial.iterdir(), key=_is_journal):  # that last
-        os.replace(path, directory / path.name)
-    partial.rmdir()
-
-
-def _gather(directory: Path, partial: Path) -> None:
-    """Makes the partial folder, and puts back there what a run that was killed while moving had moved."""
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    began = any((folder / JOURNAL).is_file() for folder in (directory, partial))
-    if began and directory.exists() and not (directory / DATASET_FILE).exists():
-        if not partial.exists() and all(_is_ours(path) for path in directory.iterdir()):
-            os.replace(directory, partial)
-            return
-        partial.mkdir(exist_ok=True)
-        for path in sorted(filter(_is_ours, directory.iterdir()), key=_is_journal):
-            os.replace(path, partial / path.name)
-    partial.mkdir(exist_ok=True)
-
-
-def _is_ours(path: Path) -> bool:
-    """Whether a run that is killed in its last steps may leave such a file in the place of the data set."""
-    return bool(_SHARD.fullmatch(path.name)) or path.name == _UNFINISHED_SPEC or _is_journal(path)
-
-
-def _is_journal(path: Path) -> bool:
-    return path.name == JOURNAL
