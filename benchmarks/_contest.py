@@ -20,6 +20,8 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+from _rates import machine_cpu_s
+
 
 class Subject(NamedTuple):
     """What is compared.
@@ -143,10 +145,10 @@ class _Process:
         self._errors.close()
 
     def sample(self) -> dict:
-        begin = _machine_cpu_s()
+        begin = machine_cpu_s()
         print("go", file=self._process.stdin, flush=True)
         answer = self.answer()
-        others = (_machine_cpu_s() - begin - answer["cpu"]) / answer["seconds"]
+        others = (machine_cpu_s() - begin - answer["cpu"]) / answer["seconds"]
         return {**answer, "others": max(0.0, others)}
 
     def answer(self) -> dict:
@@ -155,15 +157,6 @@ class _Process:
             self._errors.seek(0)
             raise RuntimeError(f"{self._function} ended:\n{self._errors.read().decode(errors='replace')[-3000:]}")
         return json.loads(line)
-
-
-def _machine_cpu_s() -> float:
-    """Processor time of all processes since the start; 0 where the system does not tell."""
-    stat = Path("/proc/stat")
-    if not stat.exists():
-        return 0.0
-    user, nice, system, _, _, irq, softirq, *_ = map(int, stat.read_text().split("\n", 1)[0].split()[1:])
-    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
 
 
 def _serve(function: str, options: str) -> None:

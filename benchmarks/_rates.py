@@ -64,14 +64,14 @@ class _Meter:
     """Reads the clock, this process's processor time and the machine's from now on."""
 
     def __init__(self):
-        self._begin, self._own, self._machine = time.perf_counter(), _own_cpu_s(), _machine_cpu_s()
+        self._begin, self._own, self._machine = time.perf_counter(), _own_cpu_s(), machine_cpu_s()
 
     def seconds(self) -> float:
         return time.perf_counter() - self._begin
 
     def read(self, images: int) -> dict[str, float]:
         """Returns images a second, milliseconds of processor time per image, and how many cores others kept busy."""
-        seconds, own, machine = self.seconds(), _own_cpu_s() - self._own, _machine_cpu_s() - self._machine
+        seconds, own, machine = self.seconds(), _own_cpu_s() - self._own, machine_cpu_s() - self._machine
         return {
             "images_per_s": images / seconds,
             "cpu_ms": 1000 * own / images,
@@ -90,7 +90,8 @@ def _own_cpu_s() -> float:
     return total
 
 
-def _machine_cpu_s() -> float:
+def machine_cpu_s() -> float:
+    """Processor time of all processes since the start; 0 where the system does not tell."""
     stat = Path("/proc/stat")
     if not stat.exists():
         return 0.0
