@@ -123,6 +123,12 @@ def test_whatever_tensorflow_refuses_of_a_damaged_jpeg_is_refused(tmp_path):
     assert by_us > by_tensorflow > 100
 
 
+def test_checking_a_whole_jpeg_prints_nothing(tmp_path, capfd):
+    for data in kinds_of_jpeg().values():
+        read(tmp_path, data, pixels=False)
+    assert capfd.readouterr() == ("", "")  # libjpeg would warn, on the standard error of the process
+
+
 @pytest.mark.parametrize("progressive", [False, True])
 def test_a_jpeg_cut_at_any_byte_is_refused(progressive):
     data = as_jpeg(photograph(20, 24), progressive=progressive)

@@ -1,10 +1,11 @@
 """Decoding JPEG files with OpenCV, after a look at their structure: not every release of it minds a missing end."""
 
+import io
 import re
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
+from PIL.JpegImagePlugin import JpegImageFile
 
 from kerasseg._opencv import cv2
 
@@ -14,21 +15,10 @@ _END, _SCAN = 0xD9, 0xDA
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _SEQUENTIAL = {0xC0, 0xC1}
 _WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD9)}
-
+_OF_APPLICATIONS = {*range(0xE0, 0xF0), 0xFE}
 
 _PROBED = 256
 """Bytes of compressed data that are left to the headers when these are tried out."""
-
-# With TensorFlow: OpenCV prints a warning that the data are cut short. All that has a default is given, for that
-# halves the time of such a small call.
-_PROBING = {
-    "channels": 0,
-    "ratio": 8,
-    "fancy_upscaling": False,
-    "try_recover_truncated": False,
-    "acceptable_fraction": 1.0,
-    "dct_method": "INTEGER_FAST",
-}
 
 
 class JpegFrame(NamedTuple):
@@ -39,7 +29,7 @@ class JpegFrame(NamedTuple):
         width: Pixels.
         channels: 1, 3, or 4 of inks.
         bits: Of each.
-        size_at: Byte where the height stands.
+        row_headers: Those of a file of its first row, without what applications added.
         data_at: Byte where the compressed data of the first scan begin.
         one_scan: Whether that scan holds all channels whole, so that nothing that comes after it is needed.
     """
@@ -48,7 +38,7 @@ class JpegFrame(NamedTuple):
     width: int
     channels: int
     bits: int
-    size_at: int
+    row_headers: bytes
     data_at: int
     one_scan: bool
 
@@ -60,7 +50,7 @@ def read_frame(data: bytes) -> JpegFrame:
         ValueError: It is cut short, or its markers do not follow each other. Bits that flipped within the compressed
             data go unseen, as in any decoder.
     """
-    position, frame, data_at, one_scan = 2, (), 0, False
+    position, frame, data_at, one_scan, headers = 2, (), 0, False, [b"\xff\xd8"]
     while True:
         position = _skip_fill(data, position)
         marker = data[position]
@@ -72,10 +62,13 @@ def read_frame(data: bytes) -> JpegFrame:
         length = int.from_bytes(data[position : position + 2], "big")
         if length < 2 or position + length > len(data):
             raise ValueError(f"it ends at byte {len(data)}, within its headers")
+        if not data_at and marker not in _OF_APPLICATIONS:
+            headers.append(b"\xff" + data[position - 1 : position + length])
         if marker in _FRAMES and length >= 8:
             if frame:
                 raise ValueError("it holds two pictures")
-            frame = (*_shorts(data, position + 3, 2), data[position + 7], data[position + 2], position + 3)
+            frame = (*_shorts(data, position + 3, 2), data[position + 7], data[position + 2])
+            headers[-1] = headers[-1][:5] + b"\0\1" + headers[-1][7:]
             sequential = marker in _SEQUENTIAL
         elif marker == _SCAN and not data_at:
             if not frame:
@@ -89,7 +82,7 @@ def read_frame(data: bytes) -> JpegFrame:
             position = found.start()
     if not data_at or not frame[0] or not frame[1]:
         raise ValueError("it holds no picture")
-    return JpegFrame(*frame, data_at, one_scan)
+    return JpegFrame(*frame, b"".join(headers), data_at, one_scan)
 
 
 def _skip_fill(data: bytes, position: int) -> int:
@@ -124,13 +117,14 @@ def check_jpeg(data: bytes, frame: JpegFrame) -> None:
     if not frame.one_scan:
         _decode(data, frame, frame.channels, scale=8)
         return
-    first = b"".join([data[: frame.size_at], b"\0\1", data[frame.size_at + 2 : frame.data_at + _PROBED], b"\xff\xd9"])
+    first_row = b"".join([frame.row_headers, data[frame.data_at : frame.data_at + _PROBED], b"\xff\xd9"])
     try:
-        row = tf.raw_ops.DecodeJpeg(contents=tf.constant(first), **_PROBING).numpy()
-    except tf.errors.OpError as error:
+        # With Pillow: OpenCV and TensorFlow print a warning that the data are cut short.
+        with JpegImageFile(io.BytesIO(first_row)) as image:
+            image.draft(None, (1, 1))
+            image.load()
+    except (OSError, SyntaxError, ValueError) as error:
         raise ValueError("it does not decode as JPEG") from error
-    if row.shape[:2] != (1, -(-frame.width // 8)):
-        raise ValueError("it does not decode as JPEG")
 
 
 def decode_jpeg(data: bytes, frame: JpegFrame, channels: int) -> np.ndarray:
