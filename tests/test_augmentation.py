@@ -315,3 +315,21 @@ def test_faults_of_ranges_are_named(options, message):
         Augmentation(**options)
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(Augmentation(), **options)
+
+
+@pytest.mark.parametrize("crop_size", [(33, 40), None])
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_a_batch_of_plans_is_the_plans_of_its_samples(name, crop_size):
+    seeds = tf.constant([[3, 1], [-5, 2**40], [7, -9]], tf.int64)
+    sizes = tf.constant([[40, 52], [20, 90], [300, 11]])
+    batch = tf.function(augment.draw_plans)(AUGMENTATIONS[name], seeds, sizes, crop_size, 3)
+    for i, parts in enumerate(zip(*(tf.unstack(part) for part in leaves(batch)), strict=True)):
+        alone = augment.draw_plan(AUGMENTATIONS[name], seeds[i], sizes[i], crop_size, 3)
+        tf.nest.assert_same_structure(alone, batch)
+        for expected, drawn in zip(leaves(alone), parts, strict=True):
+            assert drawn.dtype == expected.dtype
+            np.testing.assert_allclose(drawn, expected, rtol=1e-6, atol=1e-4)
+
+
+def leaves(plan):
+    return [part for part in tf.nest.flatten(plan) if part is not None]

@@ -18,7 +18,7 @@ from kerasseg.augment._blur import gaussian_blur, gaussian_blur_cv
 from kerasseg.augment._border_weights import border_weights, fiji_border_weights
 from kerasseg.augment._colour import COLOUR_ORDERS, distort_colour, vary_grey
 from kerasseg.augment._colour_affine import ColourMap, apply_colour_map, apply_colour_map_cv, colour_map
-from kerasseg.augment._draw import draw_plan
+from kerasseg.augment._draw import draw_plan, draw_plans, draw_view
 from kerasseg.augment._elastic import (
     grid_displacement,
     grid_displacement_cv,
@@ -99,6 +99,8 @@ __all__ = [
     "mean_pixel",
     "object_window",
     "draw_plan",
+    "draw_plans",
+    "draw_view",
     "random_colour",
     "random_crop",
     "random_flip",

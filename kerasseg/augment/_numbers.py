@@ -17,13 +17,23 @@ def numbers(seed: tf.Tensor) -> dict[str, tf.Tensor]:
     [2, MAX_POINTS, MAX_POINTS], normally distributed; "boxes", float32 [MAX_CUTOUTS, 4], as the uniform ones; and
     "seeds", int32 [4].
     """
+    return named(raw(seed))
+
+
+def raw(seed: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Returns the same with those in [0, 1) in one tensor, "uniform"."""
     seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 4))
-    uniform = tf.unstack(tf.random.stateless_uniform([len(_NUMBERS)], seeds[0]))
-    drawn = dict(zip(_NUMBERS, uniform, strict=True))
-    drawn["normal"] = tf.random.stateless_normal([2, MAX_POINTS, MAX_POINTS], seeds[1])
-    drawn["boxes"] = tf.random.stateless_uniform([MAX_CUTOUTS, 4], seeds[2])
-    drawn["seeds"] = tf.random.stateless_uniform([4], seeds[3], 0, 2**31 - 1, tf.int32)
-    return drawn
+    return {
+        "uniform": tf.random.stateless_uniform([len(_NUMBERS)], seeds[0]),
+        "normal": tf.random.stateless_normal([2, MAX_POINTS, MAX_POINTS], seeds[1]),
+        "boxes": tf.random.stateless_uniform([MAX_CUTOUTS, 4], seeds[2]),
+        "seeds": tf.random.stateless_uniform([4], seeds[3], 0, 2**31 - 1, tf.int32),
+    }
+
+
+def named(drawn: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Returns what `numbers` does, of what `raw` gives."""
+    return drawn | dict(zip(_NUMBERS, tf.unstack(drawn["uniform"]), strict=True))
 
 
 def below(number, limit):

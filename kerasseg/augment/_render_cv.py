@@ -31,7 +31,7 @@ def render_cv(sample: Arrays, plan: Plan, augmentation: Augmentation, into: Arra
     into = {name: np.rot90(array, -turns) if turns else array for name, array in into.items()}
     positions = None if plan.warp is None else _positions(plan, augmentation)
     for name, array in sample.items():
-        region = _flipped(_placed(array, name, plan, positions, augmentation), plan)
+        region = _placed(array, name, plan, positions, augmentation)
         if name == "image":
             region = _valued(region, plan)
             if into[name].dtype == np.uint8 and region.dtype != np.uint8:
@@ -65,19 +65,24 @@ def mean_pixel_cv(image: np.ndarray) -> np.ndarray:
 
 
 def _placed(array, name: str, plan: Plan, positions, augmentation: Augmentation) -> np.ndarray:
-    """Returns the region that the window fills."""
+    """Returns the region that the window fills, flipped."""
     is_image = name == "image"
     if positions is not None:
         if is_image:
             fill = fill_pixel_cv(augmentation.fill, array)
-            return warp_cv(array, positions, border=augmentation.border, fill=fill)
-        return warp_cv(array[..., np.newaxis], positions, True, augmentation.border, MAP_FILL[name])[..., 0]
+            warped = warp_cv(array, positions, border=augmentation.border, fill=fill)
+        else:
+            warped = warp_cv(array[..., np.newaxis], positions, True, augmentation.border, MAP_FILL[name])[..., 0]
+        return _flipped(warped, plan)
     height, width = plan.region[2:].tolist()
     if array.shape[:2] == (height, width):
-        return array
+        return _flipped(array, plan)
     interpolation = cv2.INTER_LINEAR if is_image else cv2.INTER_NEAREST_EXACT
+    grows = height * width > array.shape[0] * array.shape[1]
+    array = _flipped(array, plan) if grows else array  # the smaller of the two is flipped
     resized = cv2.resize(array, (width, height), interpolation=interpolation)
-    return resized.reshape(height, width, *array.shape[2:])  # OpenCV drops a single channel
+    resized = resized.reshape(height, width, *array.shape[2:])  # OpenCV drops a single channel
+    return resized if grows else _flipped(resized, plan)
 
 
 def _flipped(array: np.ndarray, plan: Plan) -> np.ndarray:

@@ -78,7 +78,8 @@ def train_batches(
         shuffle_block: Records are read from all files in turn, in random order of the files, and shuffled among as
             many of their neighbours; so many are kept in memory, encoded.
         first_step: The batch to begin with, for a run that resumes. The records before it are not decoded.
-        num_parallel: Samples decoded and augmented at the same time.
+        num_parallel: Samples that TensorFlow's engine decodes and augments at the same time. OpenCV's has a thread for
+            each core.
         input_context: Which part of several workers' input to give: the files i, i + n, ... of the split for worker i
             of n. Let the number of files be a multiple of n: workers whose files hold fewer records go through them
             more often. `batch_size` and `first_step` stay the whole training's; a batch then is one replica's part.

@@ -52,12 +52,36 @@ def draw(
     seed: tf.Tensor, serialized: tf.Tensor, augmentation: Augmentation, wanted: Wanted
 ) -> tuple[dict[str, tf.Tensor], Plan]:
     """Returns the features of a record and the plan that `seed` gives it."""
-    features = records.parse_features(
-        serialized, objects=augmentation.needs_boxes, proposals=augmentation.crop == "proposal"
-    )
-    size = tf.cast(tf.stack([features["image/height"], features["image/width"]]), tf.int32)
-    known = tf.debugging.assert_positive(size, "a record's image has no pixels")
-    with tf.control_dependencies([known] if known is not None else []):
-        size = tf.identity(size)
+    features = _features_with_boxes(serialized, augmentation)
+    size = _checked_sizes(features)
     plan = augment.draw_plan(augmentation, seed, size, wanted.crop_size, wanted.spec.channels, features)
     return features, plan
+
+
+def draw_batch(
+    seeds: tf.Tensor, serialized: tf.Tensor, augmentation: Augmentation, wanted: Wanted, views=None
+) -> tuple[dict[str, tf.Tensor], Plan]:
+    """Returns what `draw` does, of a batch of known size; `views` are of `draw_box`, where there are boxes."""
+    features = records.parse_features(serialized)
+    sizes = _checked_sizes(features)
+    plan = augment.draw_plans(augmentation, seeds, sizes, wanted.crop_size, wanted.spec.channels, views)
+    return features, plan
+
+
+def draw_box(seed: tf.Tensor, serialized: tf.Tensor, augmentation: Augmentation, wanted: Wanted):
+    """Returns the view of an object or a proposal of a record and the object's class, see `augment.draw_view`."""
+    features = _features_with_boxes(serialized, augmentation)
+    return augment.draw_view(augmentation, seed, features, _checked_sizes(features), wanted.crop_size)
+
+
+def _features_with_boxes(serialized, augmentation):
+    proposals = augmentation.crop == "proposal"
+    return records.parse_features(serialized, objects=augmentation.needs_boxes, proposals=proposals)
+
+
+def _checked_sizes(features):
+    """Returns height and width, int32 [..., 2]."""
+    size = tf.cast(tf.stack([features["image/height"], features["image/width"]], -1), tf.int32)
+    known = tf.debugging.assert_positive(size, "a record's image has no pixels")
+    with tf.control_dependencies([known] if known is not None else []):
+        return tf.identity(size)

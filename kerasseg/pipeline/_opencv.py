@@ -3,47 +3,49 @@
 import functools
 import os
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from kerasseg import augment, records
 from kerasseg.augment import Augmentation, Plan
-from kerasseg.pipeline._drawing import PADDING, STORED, Wanted, draw
+from kerasseg.pipeline._drawing import PADDING, STORED, Wanted, draw_batch, draw_box
+from kerasseg.pipeline._memory import BatchMemory
 from kerasseg.spec import IGNORE_LABEL, DataError
-
-_ALIGNMENT = 64
-"""Bytes: where TensorFlow's tensors begin."""
 
 
 def with_opencv(data, augmentation: Augmentation, wanted: Wanted, batch_size: int, num_parallel: int):
     """Returns the batches of a dataset of (seed, record), decoded and augmented by OpenCV, a batch in each call."""
-    packing = _Packing(augmentation, wanted)
+    memory = BatchMemory()
 
-    def drawn(seed, serialized):
-        features, plan = draw(seed, serialized, augmentation, wanted)
+    def with_view(seed, serialized):
+        return seed, serialized, draw_box(seed, serialized, augmentation, wanted)
+
+    def batch(seeds, serialized, views=None):
+        features, plan = draw_batch(seeds, serialized, augmentation, wanted, views)
         stored = {name: features[STORED[name]] for name in wanted.parts}
         for name, raw in (("image", "image_raw"), ("mask", "annotation_raw")):
             stored[name] = tf.where(tf.strings.length(features[raw]) > 0, features[raw], stored[name])
-        size = tf.stack([features["image/height"], features["image/width"]])
+        size = tf.stack([features["image/height"], features["image/width"]], -1)
         is_raw = tf.strings.length(features["image_raw"]) > 0
-        encoded = tuple(stored[name] for name in wanted.parts)
-        return encoded, size, is_raw, features["image/filename"], packing.flat(plan)
+        jobs = _Jobs(stored, size, is_raw, features["image/filename"], plan)
+        leaves = tf.nest.flatten(jobs)
 
-    def batch(stored, size, is_raw, key, leaves):
-        def called(size, is_raw, key, *arrays):
-            encoded, leaves = arrays[: len(wanted.parts)], arrays[len(wanted.parts) :]
-            jobs = _Jobs(dict(zip(wanted.parts, encoded, strict=True)), size, is_raw, key, packing.plan(leaves))
-            return _render_batch(jobs, augmentation, wanted)
+        def called(*arrays):
+            given = iter(arrays)
+            filled = [None if leaf is None else next(given) for leaf in leaves]
+            return _render_batch(tf.nest.pack_sequence_as(jobs, filled), augmentation, wanted, memory)
 
         out = [wanted.dtypes[name] for name in wanted.parts]
-        arrays = tf.numpy_function(called, [size, is_raw, key, *stored, *leaves], out)
+        arrays = tf.numpy_function(called, [leaf for leaf in leaves if leaf is not None], out)
         sides = wanted.crop_size or (None, None)
         for array, name in zip(arrays, wanted.parts, strict=True):
             array.set_shape([batch_size, *sides, *([wanted.spec.channels] if name == "image" else [])])
         return tuple(arrays)
 
-    data = data.map(drawn, num_parallel_calls=num_parallel, deterministic=True)
+    if augmentation.needs_boxes:
+        data = data.map(with_view, num_parallel_calls=num_parallel, deterministic=True)
     data = data.batch(batch_size, drop_remainder=True).map(batch, num_parallel_calls=2, deterministic=True)
     # A tf.data service then refuses it at once; without, its worker fails, for want of this process's Python.
     options = tf.data.Options()
@@ -51,43 +53,25 @@ def with_opencv(data, augmentation: Augmentation, wanted: Wanted, batch_size: in
     return data.with_options(options)
 
 
-class _Packing:
-    """Takes a plan apart into its tensors and puts it together again from arrays."""
+class _Jobs(NamedTuple):
+    """What a batch is made from: tensors, then arrays, with one entry for each sample."""
 
-    def __init__(self, augmentation: Augmentation, wanted: Wanted):
-        none = tf.zeros([0, 4])
-        boxes = {"objects": none, "object_labels": tf.zeros([0], tf.int64), "proposals": none}
-        size, seed = tf.constant([8, 8]), tf.constant([0, 0], tf.int64)
-        self._example = augment.draw_plan(augmentation, seed, size, wanted.crop_size, wanted.spec.channels, boxes)
-
-    def flat(self, plan: Plan) -> tuple[tf.Tensor, ...]:
-        return tuple(leaf for leaf in tf.nest.flatten(plan) if leaf is not None)
-
-    def plan(self, arrays) -> Plan:
-        rest = iter(arrays)
-        flat = [None if leaf is None else next(rest) for leaf in tf.nest.flatten(self._example)]
-        return tf.nest.pack_sequence_as(self._example, flat)
+    encoded: dict
+    size: tf.Tensor | np.ndarray
+    is_raw: tf.Tensor | np.ndarray
+    key: tf.Tensor | np.ndarray
+    plan: Plan
 
 
-class _Jobs:
-    """What a batch is made from: arrays with one entry for each sample."""
-
-    def __init__(self, encoded, size, is_raw, key, plan):
-        self.encoded, self.size, self.is_raw, self.key, self.plan = encoded, size, is_raw, key, plan
-
-    def __len__(self):
-        return len(self.key)
-
-
-def _render_batch(jobs: _Jobs, augmentation, wanted: Wanted) -> list[np.ndarray]:
+def _render_batch(jobs: _Jobs, augmentation, wanted: Wanted, memory: BatchMemory) -> list[np.ndarray]:
     """Decodes and augments the samples of a batch in threads, each into its place."""
-    plans = [_of_sample(jobs.plan, i) for i in range(len(jobs))]
+    plans = [_of_sample(jobs.plan, i) for i in range(len(jobs.key))]
     shapes = [_shape(plan) for plan in plans]
     height, width = np.max(shapes, axis=0)
     into = {}
     for name in wanted.parts:
-        shape = (len(jobs), height, width, *([wanted.spec.channels] if name == "image" else []))
-        into[name] = _aligned(shape, wanted.dtypes[name].as_numpy_dtype)
+        shape = (len(jobs.key), height, width, *([wanted.spec.channels] if name == "image" else []))
+        into[name] = memory.array(name, shape, wanted.dtypes[name].as_numpy_dtype)
         if any(other != shapes[0] for other in shapes):
             into[name][...] = PADDING[name]
 
@@ -100,16 +84,8 @@ def _render_batch(jobs: _Jobs, augmentation, wanted: Wanted) -> list[np.ndarray]
         except DataError as error:
             raise DataError(f"{jobs.key[i].decode(errors='replace')}: {error}") from error
 
-    list(_threads().map(work, range(len(jobs))))
+    list(_threads().map(work, range(len(jobs.key))))
     return [into[name] for name in wanted.parts]
-
-
-def _aligned(shape, dtype) -> np.ndarray:
-    """Returns an array that TensorFlow takes over; one that begins elsewhere, as NumPy's do, it would copy."""
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    memory = np.empty(size + _ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % _ALIGNMENT
-    return memory[start : start + size].view(dtype).reshape(shape)
 
 
 def _shape(plan: Plan) -> tuple[int, int]:

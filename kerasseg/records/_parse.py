@@ -67,14 +67,18 @@ def parse(
 
 
 def parse_features(serialized: tf.Tensor, *, objects: bool = False, proposals: bool = False) -> dict[str, tf.Tensor]:
-    """Returns the features of one record as they are stored, nothing decoded; empty where the record has none.
+    """Returns the features of records as they are stored, nothing decoded; empty where a record has none.
+
+    Of one record, or of several, [B]: but boxes of one only.
 
     "image/height" and "image/width" are those of the raw records of the original project, too, and where a record does
     not state them those of its image file. Where asked, boxes come with them as "objects", "object_labels" and
     "proposals"; see `parse`.
     """
     expected = FEATURES | (OBJECT_FEATURES if objects else {}) | (PROPOSAL_FEATURES if proposals else {})
-    features = tf.io.parse_single_example(serialized, expected)
+    serialized = tf.convert_to_tensor(serialized)
+    parsed = tf.io.parse_example if serialized.shape.rank else tf.io.parse_single_example
+    features = parsed(serialized, expected)
     if objects:
         features["objects"] = _boxes(features, "image/object/bbox")
         features["object_labels"] = features["image/object/class/label"]
@@ -82,10 +86,25 @@ def parse_features(serialized: tf.Tensor, *, objects: bool = False, proposals: b
         features["proposals"] = _boxes(features, "image/proposal/bbox")
     is_original = tf.strings.length(features["image_raw"]) > 0
     sides = ("height", "width")
-    stated = tf.stack([tf.where(is_original, features[side], features[f"image/{side}"]) for side in sides])
-    size = tf.cond(tf.reduce_all(stated > 0), lambda: stated, lambda: _size_in_header(features["image/encoded"]))
-    features["image/height"], features["image/width"] = tf.unstack(size, 2)
+    stated = tf.stack([tf.where(is_original, features[side], features[f"image/{side}"]) for side in sides], -1)
+    size = tf.cond(tf.reduce_all(stated > 0), lambda: stated, lambda: _stated_or_read(stated, features))
+    features["image/height"], features["image/width"] = tf.unstack(size, 2, axis=-1)
     return features
+
+
+def _stated_or_read(stated, features):
+    """Returns heights and widths, int64 [..., 2], of the image files where a record does not state them."""
+
+    def one(of_record):
+        stated, encoded = of_record
+        return tf.cond(tf.reduce_all(stated > 0), lambda: stated, lambda: _size_in_header(encoded))
+
+    encoded = features["image/encoded"]
+    return (
+        tf.map_fn(one, (stated, encoded), fn_output_signature=tf.int64)
+        if encoded.shape.rank
+        else one((stated, encoded))
+    )
 
 
 def _size_in_header(encoded: tf.Tensor) -> tf.Tensor:
