@@ -9,7 +9,7 @@ from PIL import Image
 
 from kerasseg import records
 from kerasseg._opencv import cv2
-from kerasseg.spec import voc_palette
+from kerasseg.spec import VOC_CLASS_NAMES, DatasetSpec, voc_palette
 
 ROOT = Path(__file__).resolve().parent.parent
 TEST_DATA = Path(os.environ.get("KERASSEG_TEST_DATA", ROOT.parent / "shared"))
@@ -23,6 +23,26 @@ def photographs() -> tuple[str, list[tuple[bytes, np.ndarray]]]:
         return f"{len(pairs)} photographs of VOC 2012, {_mean_kb(pairs)} KB of JPEG on average", pairs
     pairs = [_generated(np.random.default_rng(i)) for i in range(24)]
     return f"{len(pairs)} generated pictures of 500x375, {_mean_kb(pairs)} KB of JPEG on average", pairs
+
+
+def photograph_records(directory: Path, count: int, num_shards: int = 4) -> str:
+    """Converts `count` photographs, one split "train", unless that was done before; returns what they are."""
+    what, pairs = photographs()
+    if not directory.exists():
+        examples = [photograph_example(i, *pairs[i % len(pairs)]) for i in range(count)]
+        spec = DatasetSpec("photographs", VOC_CLASS_NAMES)
+        records.write(directory, spec, {"train": examples}, num_shards=num_shards, progress=False)
+    return what
+
+
+def photograph_example(index: int, data: bytes, mask: np.ndarray):
+    """Returns a call that decodes a photograph, for `records.write`."""
+
+    def make():
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+        return records.Example(f"{index:05}", image, mask, image_bytes=data, image_format="jpeg")
+
+    return make
 
 
 def voc_tree(folder: Path, count: int) -> str:

@@ -26,38 +26,25 @@ import numpy as np
 BATCH, SIZE = 8, (513, 513)
 TF_CEILING, CV_CEILING, ORIGINAL = "decode only, tf.data", "decode only, OpenCV, 2 threads", "original, AUTOTUNE"
 ALBUMENTATIONS = "albumentations, DataLoader, 2 workers"
+COLOURED = ALBUMENTATIONS + ", colour"
 
 
 class Data:
     """The same photographs as records of this package, as raw records of the original project, and as files."""
 
     def __init__(self, folder: Path, images: int):
-        from _photographs import photographs
+        from _photographs import photograph_example, photograph_records, photographs
 
         from kerasseg import records
-        from kerasseg.spec import VOC_CLASS_NAMES, DatasetSpec
 
-        self.what, pairs = photographs()
-        pairs = list(itertools.islice(itertools.cycle(pairs), images))
         self.directory = folder / "photographs"
-        spec = DatasetSpec("photographs", VOC_CLASS_NAMES)
-        examples = [_maker(i, data, mask) for i, (data, mask) in enumerate(pairs)]
-        records.write(self.directory, spec, {"train": examples}, progress=False)
+        self.what = photograph_records(self.directory, images)
+        _, pairs = photographs()
+        examples = [photograph_example(i, *pairs[i % len(pairs)]) for i in range(images)]
         self.records = [str(path) for path in records.shard_paths(self.directory, "train")]
         self.encoded = [_encoded(serialized) for serialized in _serialized(self.records)]
         self.files = [_as_files(folder, i, *parts) for i, parts in enumerate(self.encoded)]
         self.raw = [_as_raw(folder, examples)]
-
-
-def _maker(index, data, mask):
-    from kerasseg import records
-    from kerasseg._opencv import cv2
-
-    def make():
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
-        return records.Example(f"{index:05}", image, mask, image_bytes=data, image_format="jpeg")
-
-    return make
 
 
 def _serialized(files):
@@ -149,7 +136,7 @@ def optional_peers(data, closing: contextlib.ExitStack):
         sources["Keras Random* layers, colour"] = lambda: iter(layers)
     with _skipping(skipped, "albumentations with PyTorch"):
         peer = importlib.import_module("_albumentations_pipeline")
-        for name, colour in ((ALBUMENTATIONS, False), (ALBUMENTATIONS + ", colour", True)):
+        for name, colour in ((ALBUMENTATIONS, False), (COLOURED, True)):
             loaded = closing.enter_context(contextlib.closing(peer.loader(data.files, BATCH, SIZE, 2, colour)))
             sources[name] = lambda loaded=loaded: loaded
     return sources, skipped
@@ -180,7 +167,7 @@ def main():
         wanted = options.only.split(",")
         sources = {name: source for name, source in sources.items() if any(part in name for part in wanted)}
         samples = _rates.sampled(sources, BATCH, options.rounds, options.seconds)
-    rows = _rates.summary(samples, (CV_CEILING, ORIGINAL, ALBUMENTATIONS))
+    rows = _rates.summary(samples, (CV_CEILING, ORIGINAL, ALBUMENTATIONS, COLOURED))
     title = f"Batches of {BATCH} x {SIZE[0]}x{SIZE[1]} from {data.what}"
     print(f"\n### {title}\n\n{_rates.table(rows, skipped)}", flush=True)
     if options.json:

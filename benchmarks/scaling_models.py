@@ -10,18 +10,20 @@ latter alone. --write replaces the tables between the marks of a page, and draws
 import argparse
 import json
 import os
-import re
 import resource
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+from _page import write_marked
+from run import machine
+
 MEASURED = {
     "DeepLab-v3, ResNet-50": ("deeplab_v3", {"num_classes": 21}, 257),
     "U-Net, 16 filters": ("unet", {"num_classes": 2, "filters": 16, "padding": "same", "batch_norm": True}, 256),
 }
-PIPELINE_MS = {"OpenCV": 2.75, "TensorFlow's operations": 5.5}
+PIPELINE_MS = {"OpenCV": 3.1, "TensorFlow's operations": 6.3}
 """Processor time per image of the DeepLab pipeline with colour (RESULTS.md, bench_pipeline.py)."""
 
 
@@ -29,8 +31,9 @@ MEASURED_TEXT = """## Measured
 
 ![Time per image and peak memory against the image's side, and against the batch]({picture})
 
-{machine} Peak memory is that of the whole process, of which TensorFlow itself takes some 600 MiB. Two replicas on one
-CPU share its cores: they show what keeping them in step costs, not a gain.
+{machine}
+Peak memory is that of the whole process, of which TensorFlow itself takes some 600 MiB. Two replicas on one CPU share
+its cores: they show what keeping them in step costs, not a gain.
 
 {table}
 """
@@ -65,7 +68,7 @@ def main():
     if not options.counted:
         points = measured(options.rounds)
         picture = options.write.with_suffix(".png").name if options.write else ""
-        tables["measured"] = MEASURED_TEXT.format(machine=_machine(), picture=picture, table=table(points))
+        tables["measured"] = MEASURED_TEXT.format(machine=machine(), picture=picture, table=table(points))
         if options.json:
             options.json.write_text(json.dumps(points, indent=1))
         if options.write:
@@ -76,10 +79,7 @@ def main():
     for title, text in tables.items():
         print(f"\n### {title}\n\n{text}")
     if options.write:
-        page = options.write.read_text()
-        for mark, text in tables.items():
-            page = re.sub(rf"(<!-- {mark} -->\n).*?(<!-- /{mark} -->)", rf"\g<1>{text}\n\g<2>", page, flags=re.DOTALL)
-        options.write.write_text(page)
+        write_marked(options.write, tables)
 
 
 def measured(rounds) -> list[dict]:
@@ -180,19 +180,15 @@ def plot(points, path: Path) -> None:
             where = [p["value"] for p in line]
             axes[0, column].plot(where, [p["seconds"] / p["batch"] for p in line], "o-", label=name)
             axes[1, column].plot(where, [p["peak_mib"] for p in line], "o-", label=name)
-        axes[0, column].set(xscale="log", yscale="log", ylabel="s per image")
+        axes[0, column].set(xscale="log", ylabel="s per image")
         axes[1, column].set(xscale="log", ylabel="peak MiB", ylim=0, xlabel=label, xticks=where, xticklabels=where)
         axes[1, column].minorticks_off()
         for row in axes[:, column]:
             row.grid(alpha=0.3)
+    axes[0, 0].set(yscale="log")
+    axes[0, 1].set(ylim=0)
     axes[0, 0].legend()
     figure.savefig(path, dpi=110)
-
-
-def _machine():
-    from run import machine
-
-    return machine()
 
 
 if __name__ == "__main__":

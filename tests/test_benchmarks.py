@@ -30,3 +30,31 @@ def test_benchmark(tmp_path, monkeypatch, name, options, sources):
         assert 0 < row["median_images_per_s"] <= row["max_images_per_s"]
         assert row["min_cpu_ms"] > 0
     assert all(f"| {source} |" in result.stdout for source in report["sources"])
+
+
+def test_a_page_keeps_what_lies_outside_the_marks(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    from _page import write_marked
+
+    page = tmp_path / "page.md"
+    page.write_text("# A\n<!-- one -->\nold\n<!-- /one -->\n\n<!-- two -->\n<!-- /two -->\nend\n")
+    write_marked(page, {"one": r"a \1 |", "two": "b\nc"})
+    assert page.read_text() == ("# A\n<!-- one -->\na \\1 |\n<!-- /one -->\n\n<!-- two -->\nb\nc\n<!-- /two -->\nend\n")
+    with pytest.raises(ValueError, match="has no marks <!-- three -->"):
+        write_marked(page, {"three": ""})
+
+
+@pytest.mark.slow
+def test_the_curves_of_the_pipeline(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERASSEG_TEST_DATA", str(tmp_path))
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import scaling_pipeline
+
+    options = ["--rounds", "1", "--seconds", "0.1", "--images", "24", "--measure", "batch"]
+    command = [sys.executable, str(ROOT / "benchmarks" / "scaling_pipeline.py"), *options]
+    points = list(scaling_pipeline._points(command))
+    assert [(p["value"], p["engine"]) for p in points] == [
+        (batch, engine) for batch in scaling_pipeline.AXES["batch"] for engine in scaling_pipeline.ENGINES
+    ]
+    assert all(p["rate"] > 0 and p["cpu_ms"] > 0 for p in points)
+    assert scaling_pipeline.table(points).count("batches of") == 4

@@ -71,10 +71,11 @@ def train_batches(
         instances: Whether to give the instance ids.
         compact: Whether image and mask come in uint8, the image rounded: a quarter of the bytes to write, and to send
             to a GPU. Models take either.
-        engine: What carries an `Augmentation` out: "opencv", the fastest on a CPU, or "tensorflow", ops in the graph,
-            which other processes can run as well (tf.data service). The same parameters are drawn, and the pictures
-            are the same but for rounding, and for noise (and `SimardElastic`, which is made of it): each draws its own.
-            None: OpenCV where it can be; functions are TensorFlow's.
+        engine: What carries an `Augmentation` out: "opencv", the fastest on a CPU (but where crops are small beside
+            JPEG images, which it decodes whole), or "tensorflow", ops in the graph, which other processes can run as
+            well (tf.data service). The same parameters are drawn, and the pictures are the same but for rounding, and
+            for noise (and `SimardElastic`, which is made of it): each draws its own. None: OpenCV where it can be;
+            functions are TensorFlow's.
         shuffle_block: Records are read from all files in turn, in random order of the files, and shuffled among as
             many of their neighbours; so many are kept in memory, encoded.
         first_step: The batch to begin with, for a run that resumes. The records before it are not decoded.
