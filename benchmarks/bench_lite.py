@@ -73,7 +73,7 @@ def measured(model, side, rounds) -> dict[str, dict]:
 def table(rows: dict[str, dict]) -> str:
     """Returns a Markdown table of sizes and times, with their ratios to LiteRT float32's."""
     reference = rows["LiteRT float32"]
-    lines = ["| | MB | ÷ float32 | min s | median s | ÷ float32 |", "|---|---|---|---|---|---|"]
+    lines = ["| | MB | MB ÷ float32 | min s | median s | s ÷ float32 |", "|---|---|---|---|---|---|"]
     for name, row in rows.items():
         size, time = row["mb"] / reference["mb"], row["median_s"] / reference["median_s"]
         lines.append(

@@ -1,6 +1,6 @@
 """Speed of the networks, exported and in training, against the same networks elsewhere.
 
-    python benchmarks/bench_models.py [--only "U-Net"] [--rounds 5] [--json FILE]
+    python benchmarks/bench_models.py [--only "U-Net"] [--rounds 3] [--json FILE]
 
 Peers: the same network made of plain Keras layers (`keras.layers.Conv2D(dilation_rate=...)`,
 `keras.layers.BatchNormalization`), keras-hub, torchvision and PyTorch, and the TensorFlow 1 original on tf_slim; each
@@ -111,4 +111,4 @@ def _torch(what, options, **more):
 
 
 if __name__ == "__main__":
-    run(subjects(), arguments(__doc__, rounds=5).parse_args())
+    run(subjects(), arguments(__doc__, rounds=3).parse_args())

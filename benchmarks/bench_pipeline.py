@@ -1,7 +1,7 @@
 """Images a second of the input pipeline against its peers and against decoding alone.
 
     python benchmarks/bench_pipeline.py                     (all that can be imported here: pip install -e ".[bench]")
-    python benchmarks/bench_pipeline.py --only kerasseg --rounds 3
+    python benchmarks/bench_pipeline.py --only kerasseg --rounds 5
 
 Training batches for DeepLab: JPEG and PNG in records to 8 x 513x513, scale 0.5-2, random crop, flip, with and without
 colour distortion. Everything reads the same photographs and masks, from the page cache. Photographs of VOC 2012 are
@@ -152,8 +152,8 @@ def _skipping(skipped, name):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5, help="samples of each source (default: 5)")
-    parser.add_argument("--seconds", type=float, default=3.0, help="length of a sample (default: 3)")
+    parser.add_argument("--rounds", type=int, default=3, help="samples of each source (default: 3)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="length of a sample (default: 2)")
     parser.add_argument("--images", type=int, default=1000, help="records; photographs repeat (default: 1000)")
     parser.add_argument("--only", default="", help="only sources with one of these, parted by commas, in their name")
     parser.add_argument("--json", type=Path, help="file to write all samples to")

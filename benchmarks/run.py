@@ -1,13 +1,15 @@
 """Runs every benchmark of this folder, or those named, and writes RESULTS.md beside it.
 
-make bench          or          python benchmarks/run.py [bench_crf.py ...]
+make bench          or          python benchmarks/run.py [bench_crf.py ...] [--json FILE]
 
-The tables of benchmarks that are not named stay as they are.
+The tables of benchmarks that are not named stay as they are. --json writes those that ran as
+{benchmark: {heading: [{column: value, ...}, ...]}}.
 """
 
 import argparse
 import datetime
 import importlib.metadata
+import json
 import os
 import platform
 import re
@@ -22,7 +24,9 @@ def main():
     known = sorted(path.name for path in FOLDER.glob("bench_*.py"))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(known)}")
-    names = parser.parse_args().names or known
+    parser.add_argument("--json", type=Path, help="write the tables of this run here as well")
+    options = parser.parse_args()
+    names = options.names or known
     if unknown := sorted(set(names) - set(known)):
         parser.error(f"there is no benchmark {', '.join(unknown)}")
     results = FOLDER / "RESULTS.md"
@@ -35,6 +39,32 @@ def main():
     how = "All of a table was measured in turn in one run; of times, lower is faster, of rates, higher."
     parts = [f"# Benchmarks\n\n{how}", *(f"## {name}\n\n{tables[name]}" for name in sorted(tables))]
     results.write_text("\n\n".join(parts) + "\n")
+    if options.json:
+        options.json.write_text(json.dumps({name: rows(tables[name]) for name in names}, indent=1) + "\n")
+
+
+def rows(text: str) -> dict[str, list[dict]]:
+    """Returns the rows of Markdown tables by the heading above them; the first column is "name"."""
+    found, head, heading = {}, None, ""
+    for line in text.splitlines():
+        if line.startswith("#"):
+            heading = line.lstrip("# ")
+        if not line.startswith("|"):
+            head = None
+            continue
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if head is None:
+            head = ["name", *cells[1:]]
+        elif set(line) - {"|", "-"}:
+            found.setdefault(heading, []).append(dict(zip(head, map(_number, cells), strict=True)))
+    return found
+
+
+def _number(cell: str) -> float | str:
+    try:
+        return float(cell)
+    except ValueError:
+        return cell
 
 
 def _tables(text: str) -> dict:

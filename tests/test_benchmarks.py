@@ -44,6 +44,20 @@ def test_a_page_keeps_what_lies_outside_the_marks(tmp_path, monkeypatch):
         write_marked(page, {"three": ""})
 
 
+def test_tables_become_json(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import run
+
+    tables = run._tables((ROOT / "benchmarks" / "RESULTS.md").read_text())
+    assert {path.name for path in (ROOT / "benchmarks").glob("bench_*.py")} == set(tables)
+    found = {name: run.rows(table) for name, table in tables.items()}
+    assert all(rows and all(len(row) > 2 for row in rows) for tables in found.values() for rows in tables.values())
+    assert all(found.values())
+    metrics = found["bench_metrics.py"]["Confusion matrix of 8 x 513x513, 21 classes"]
+    assert [row["name"] for row in metrics][0] == "kerasseg MeanIoU"
+    assert metrics[0]["median ms"] / metrics[2]["median ms"] == pytest.approx(metrics[0]["÷ Keras MeanIoU"], abs=0.01)
+
+
 @pytest.mark.slow
 def test_the_curves_of_the_pipeline(tmp_path, monkeypatch):
     monkeypatch.setenv("KERASSEG_TEST_DATA", str(tmp_path))
