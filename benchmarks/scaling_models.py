@@ -16,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-from _page import write_marked
+from _marks import write_marked
 from run import machine
 
 MEASURED = {

@@ -152,6 +152,7 @@ def test_bad_options_are_named(tmp_path):
     assert not (tmp_path / "model").exists()
 
 
+@pytest.mark.slow
 def test_weights_are_variables_or_constants(tmp_path, monkeypatch, photograph):
     """Beyond what a graph holds, variables; with limits lowered, for 2 GiB are too much for a test."""
     model = padded()

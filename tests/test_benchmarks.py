@@ -34,7 +34,7 @@ def test_benchmark(tmp_path, monkeypatch, name, options, sources):
 
 def test_a_page_keeps_what_lies_outside_the_marks(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    from _page import write_marked
+    from _marks import write_marked
 
     page = tmp_path / "page.md"
     page.write_text("# A\n<!-- one -->\nold\n<!-- /one -->\n\n<!-- two -->\n<!-- /two -->\nend\n")

@@ -8,6 +8,8 @@ import pytest
 
 from kerasseg import losses
 
+pytestmark = pytest.mark.slow  # test_replicas_accumulate.py compares two replicas in every run
+
 # A process of its own: logical devices are made before TensorFlow starts, and all cases share one strategy, since
 # TensorFlow confuses the reductions of two MirroredStrategies in a process.
 SCRIPT = """

@@ -269,7 +269,7 @@ def fitted(accumulate, name, dtype="float32", **options):
     return model
 
 
-@pytest.mark.parametrize("name", ["sgd", "adam"])
+@pytest.mark.parametrize("name", ["sgd", pytest.param("adam", marks=pytest.mark.slow)])
 def test_four_accumulated_batches_are_one_four_times_as_large(name):
     one, four = fitted(1, name), fitted(4, name)
     assert int(one.optimizer.iterations) == int(four.optimizer.iterations) == 3

@@ -164,6 +164,7 @@ def test_a_run_killed_again_and_again_ends_as_one_that_was_not(tmp_path, never_k
 # Within this process
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_while_a_checkpoint_is_written_costs_none(tmp_path, monkeypatch):
     """A limit on the size of files stands for the disk: the system refuses to write on, in the midst of the archive."""
     resource = pytest.importorskip("resource")
@@ -208,6 +209,7 @@ def test_two_damaged_checkpoints_are_named(tmp_path):
         train(tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_run_killed_before_its_log_was_written_writes_it(tmp_path):
     _, state, run = train(tmp_path / "run")
     log, described = run.log.read_text(), run.run_file.read_text()

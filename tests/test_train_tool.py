@@ -179,6 +179,7 @@ def test_as_a_process(data, tmp_path, run_tool):
     assert "step 2/2" in result.stderr
 
 
+@pytest.mark.slow
 def test_crops_may_be_oblong_and_images_whole(data, tmp_path, capsys):
     for number, sides in enumerate((["8", "16"], ["whole"])):
         run(data, tmp_path / str(number), "--batch-size", 1, "--crop-size", *sides, "--steps", 4)

@@ -154,6 +154,7 @@ def test_averages_are_validated_and_delivered(tmp_path):
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.slow
 def test_patience_ends_a_run_and_keeps_it_ended(tmp_path, capsys, monkeypatch):
     scores = iter([0.5, 0.6, 0.6, 0.4, 0.59, 0.1])
     real = training.Validation.__call__
@@ -169,7 +170,8 @@ def test_patience_ends_a_run_and_keeps_it_ended(tmp_path, capsys, monkeypatch):
         train(tmp_path / "other", patience=2, val_data=None)
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision_resumes_too(tmp_path, policy):
     def model():
         keras.mixed_precision.set_global_policy(policy)

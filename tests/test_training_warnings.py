@@ -104,6 +104,7 @@ def test_labels_out_of_range_end_training_and_the_error_says_which(tmp_path):
     assert "tools/check_data.py" in text
 
 
+@pytest.mark.slow
 def test_a_model_that_predicts_one_class_is_warned_of(tmp_path, caplog):
     model = small_model(rate=1e-9)
     model.get_layer("logits").bias.assign([0.0, 1000.0, 0.0])
