@@ -1,6 +1,7 @@
 """The benchmarks of data run, on few generated pictures, and write down what they measured."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -64,11 +65,11 @@ def test_the_curves_of_the_pipeline(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     import scaling_pipeline
 
-    options = ["--rounds", "1", "--seconds", "0.1", "--images", "24", "--measure", "batch"]
+    options = ["--rounds", "1", "--seconds", "0.1", "--images", "24", "--measure", "cores"]
     command = [sys.executable, str(ROOT / "benchmarks" / "scaling_pipeline.py"), *options]
     points = list(scaling_pipeline._points(command))
     assert [(p["value"], p["engine"]) for p in points] == [
-        (batch, engine) for batch in scaling_pipeline.AXES["batch"] for engine in scaling_pipeline.ENGINES
+        (len(os.sched_getaffinity(0)), engine) for engine in scaling_pipeline.ENGINES
     ]
     assert all(p["rate"] > 0 and p["cpu_ms"] > 0 for p in points)
-    assert scaling_pipeline.table(points).count("batches of") == 4
+    assert scaling_pipeline.table(points).count("core(s)") == 1
