@@ -99,12 +99,8 @@ def _stated_or_read(stated, features):
         stated, encoded = of_record
         return tf.cond(tf.reduce_all(stated > 0), lambda: stated, lambda: _size_in_header(encoded))
 
-    encoded = features["image/encoded"]
-    return (
-        tf.map_fn(one, (stated, encoded), fn_output_signature=tf.int64)
-        if encoded.shape.rank
-        else one((stated, encoded))
-    )
+    given = stated, features["image/encoded"]
+    return tf.map_fn(one, given, fn_output_signature=tf.int64) if stated.shape.rank > 1 else one(given)
 
 
 def _size_in_header(encoded: tf.Tensor) -> tf.Tensor:
