@@ -1,5 +1,7 @@
 """Receptive fields and multiply-adds: against gradients, against a count by hand, and against published figures."""
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -9,6 +11,8 @@ from kerasseg.backbones import resnet_v2, vgg16
 from kerasseg.inspection import convolutions, multiply_adds, receptive_field
 from kerasseg.layers import AtrousConv2D, CropLike, MaxUnpool2D, Resize
 from kerasseg.models import deeplab_v3, unet
+
+PADS = [[0, 0], [0, 0]]
 
 
 def layers(*sequence):
@@ -129,25 +133,29 @@ def test_convolutions_are_read_from_the_graph():
     assert (rate.kind, rate.kernel, rate.strides, rate.dilations) == ("conv", (3, 3), (1, 1), (8, 8))
     assert rate.output_shape == (5, 5, 16)
     image = keras.Input((None, None, 3))
-    plain = keras.Model(image, keras.layers.Conv2D(1, 3, padding="same", dilation_rate=2, name="plain")(image))
-    with pytest.raises(ValueError, match="layer 'plain' dilates by space-to-batch"):
-        convolutions(plain, 32)
+    halves = keras.layers.Lambda(
+        lambda x: tf.batch_to_space(tf.nn.relu(tf.space_to_batch(x, [2, 2], PADS)), [2, 2], PADS), name="cut"
+    )
+    with pytest.raises(ValueError, match="layer 'cut' computes more than one convolution between space-to-batch and"):
+        convolutions(keras.Model(image, halves(image)), 32)
     with pytest.raises(ValueError, match="receptive field of operation BatchToSpaceND .* is not known"):
-        receptive_field(plain)
+        receptive_field(keras.Model(image, halves(image)))
 
 
 @pytest.mark.parametrize("size", [32, 33])
-def test_dilated_depthwise_convolutions_are_seen_through_space_to_batch(size):
+@pytest.mark.parametrize("kind", [keras.layers.DepthwiseConv2D, functools.partial(keras.layers.Conv2D, 3)])
+def test_dilated_convolutions_of_keras_are_seen_through_space_to_batch(kind, size):
     image = keras.Input((None, None, 3))
     x = keras.layers.DepthwiseConv2D(3, 2, padding="same", name="first")(image)
-    x = keras.layers.DepthwiseConv2D(3, padding="same", dilation_rate=6, name="second")(x)
-    model = keras.Model(image, keras.layers.DepthwiseConv2D(5, dilation_rate=2, name="third")(x))
+    x = kind(kernel_size=3, padding="same", dilation_rate=6, name="second")(x)
+    model = keras.Model(image, kind(kernel_size=5, dilation_rate=2, name="third")(x))
+    wider = 1 if kind is keras.layers.DepthwiseConv2D else 3
     first, second, third = convolutions(model, size)
     side = -(-size // 2)
     assert (first.layer, first.strides, first.dilations) == ("first", (2, 2), (1, 1))
-    assert (second.layer, second.kind, second.kernel) == ("second", "depthwise", (3, 3))
+    assert (second.layer, second.kind, second.kernel) == ("second", "depthwise" if wider == 1 else "conv", (3, 3))
     assert (second.strides, second.dilations, second.output_shape) == ((1, 1), (6, 6), (side, side, 3))
     assert (third.dilations, third.output_shape) == ((2, 2), (side - 8, side - 8, 3))
-    assert multiply_adds(model, size) == 2 * side**2 * 27 + (side - 8) ** 2 * 75
+    assert multiply_adds(model, size) == (1 + wider) * side**2 * 27 + wider * (side - 8) ** 2 * 75
     assert receptive_field(model, "second") == (3 + 12 * 2, 3 + 12 * 2)
     assert receptive_field(model) == (3 + 12 * 2 + 8 * 2, 3 + 12 * 2 + 8 * 2)

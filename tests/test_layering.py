@@ -29,7 +29,7 @@ ALLOWED = {
     "models": {"spec", "layers", "backbones"},
     "weights": {"spec", "layers", "backbones"},
     "training": {"spec", "layers", "losses", "metrics", "postprocess", "_version", "_cluster"},
-    "inspection": set(),
+    "inspection": {"layers"},
     "inference": {"spec", "_opencv", "layers", "metrics", "postprocess"},
     "export": {"spec", "layers", "metrics", "_version", "_predict_messages"},
     "client": {"spec", "_opencv", "_predict_messages"},

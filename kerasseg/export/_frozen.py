@@ -7,6 +7,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from kerasseg.export._folding import folded, leading_to, node_of, rewired
+from kerasseg.layers import forward_only
 
 WEIGHTS = ("float32", "bfloat16", "float16")
 LARGEST_GRAPH = 2**31 - 2**25
@@ -40,8 +41,8 @@ def frozen(model: keras.Model, weights: str = "float32", *, constants: bool | No
     if weights not in WEIGHTS:
         raise ValueError(f"weights must be one of {', '.join(WEIGHTS)}, got {weights!r}")
     images = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32, name="images")
-    function = tf.function(lambda images: tf.cast(model(images, training=False), tf.float32), autograph=False)
-    function = function.get_concrete_function(images)
+    forward = forward_only()(lambda images: tf.cast(model(images, training=False), tf.float32))
+    function = tf.function(forward, autograph=False).get_concrete_function(images)
     input_, output = function.inputs[0].name, function.outputs[0].name
     graph, values = _without_variables(function)
     if not any(node.op == "MaxPoolGrad" for node in graph.node):  # That is unpooling.

@@ -10,7 +10,7 @@ from tensorflow import keras
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from kerasseg.export._unpooling import without_pooling_gradients
-from kerasseg.layers import SizeRule, size_rules
+from kerasseg.layers import SizeRule, forward_only, size_rules
 from kerasseg.spec import DataError
 
 CLASSES, LOGITS = "segmentation_map", "logits"
@@ -29,6 +29,7 @@ def portable(model: keras.Model, images: tf.TensorSpec, rewrite=lambda graph: gr
     """
     rules = size_rules(model)
 
+    @forward_only()
     def answer(images):
         padded = images
         for axis, rule in enumerate(rules, start=1):

@@ -8,7 +8,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from kerasseg.inference._memory import bytes_per_pixel
-from kerasseg.layers import SizeRule, size_rules
+from kerasseg.layers import SizeRule, forward_only, size_rules
 
 
 class Network:
@@ -30,6 +30,7 @@ class Network:
         spec = tf.TensorSpec((None, *reference().input_shape[1:]), tf.float32)
 
         @tf.function(input_signature=[spec], autograph=False)
+        @forward_only()
         def forward(images):
             return tf.cast(reference()(images, training=False), tf.float32)
 

@@ -6,7 +6,7 @@ import math
 import tensorflow as tf
 from tensorflow import keras
 
-from kerasseg.inspection._trace import is_spread_depthwise, layer_name, spread_depthwise, trace
+from kerasseg.inspection._trace import is_spread, layer_name, spread, trace
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,17 +44,20 @@ def convolutions(model: keras.Model, height: int, width: int | None = None) -> l
         model: Any Keras model of one image.
         height, width: Of the image, in pixels; `width` is `height` if left out.
     Raises:
-        ValueError: The model refuses the size, or the graph dilates a convolution that is not depthwise by cutting the
-            image up (space-to-batch), where strides and sizes cannot be told.
+        ValueError: The model refuses the size, or a layer cuts the image into small ones (space-to-batch) for something
+            else than one dilated convolution.
     """
     names = {layer.name for layer in model.layers}
     found = []
     for operation in trace(model, height, width or height).get_operations():
-        if operation.type == "SpaceToBatchND" and not all(map(is_spread_depthwise, operation.outputs[0].consumers())):
-            raise ValueError(f"layer {layer_name(operation, names)!r} dilates by space-to-batch; expected AtrousConv2D")
-        if whole := spread_depthwise(operation):
+        if operation.type == "SpaceToBatchND" and not all(map(is_spread, operation.outputs[0].consumers())):
+            name = layer_name(operation, names)
+            raise ValueError(
+                f"layer {name!r} computes more than one convolution between space-to-batch and its inverse"
+            )
+        if whole := spread(operation):
             found.append(_convolution(whole.convolution, operation.outputs[0].shape, whole.dilations, names))
-        elif operation.type in KINDS and not is_spread_depthwise(operation):
+        elif operation.type in KINDS and not is_spread(operation):
             dilations = tuple(operation.get_attr("dilations")[1:3])
             found.append(_convolution(operation, operation.outputs[0].shape, dilations, names))
     return found

@@ -3,7 +3,7 @@
 import tensorflow as tf
 from tensorflow import keras
 
-from kerasseg.inspection._trace import outputs, spread_depthwise
+from kerasseg.inspection._trace import outputs, spread
 
 # Operations whose output at a place reads the inputs at that place alone.
 ELEMENTWISE = frozenset({
@@ -88,7 +88,7 @@ def _sources(operation, axis, span):
     kind, inputs = operation.type, operation.inputs
     if kind in ("Conv2D", "DepthwiseConv2dNative", *POOLINGS):
         yield inputs[0], _window(operation, axis).read(first, last)
-    elif whole := spread_depthwise(operation):
+    elif whole := spread(operation):
         size, dilation = whole.convolution.inputs[1].shape[axis - 1], whole.dilations[axis - 1]
         yield whole.source, _Window(size, 1, dilation, whole.before[axis - 1]).read(first, last)
     elif kind == "Conv2DBackpropInput":

@@ -5,6 +5,8 @@ import dataclasses
 import tensorflow as tf
 from tensorflow import keras
 
+from kerasseg.layers import forward_only
+
 
 def trace(model: keras.Model, height: int, width: int) -> tf.Graph:
     """Returns the graph of `model(image, training=False)` for one image of a size."""
@@ -17,7 +19,7 @@ def outputs(model: keras.Model, height: int, width: int) -> list[tf.Tensor]:
 
 
 def _function(model, height, width):
-    function = tf.function(lambda image: model(image, training=False))
+    function = tf.function(forward_only()(lambda image: model(image, training=False)), autograph=False)
     return function.get_concrete_function(tf.TensorSpec((1, height, width, model.input_shape[-1])))
 
 
@@ -33,8 +35,10 @@ def layer_name(operation: tf.Operation, names: set[str]) -> str:
 
 
 @dataclasses.dataclass(frozen=True)
-class SpreadDepthwise:
-    """A dilated depthwise convolution, which TensorFlow runs on the small images that space-to-batch makes.
+class Spread:
+    """A dilated convolution that TensorFlow runs on the small images that space-to-batch makes.
+
+    Keras's own layers do it so on a CPU, and `AtrousSeparableConv2D`.
 
     Attributes:
         convolution, source: The operation on the small images, and the whole map that they are made of.
@@ -48,23 +52,23 @@ class SpreadDepthwise:
     before: tuple[int, int]
 
 
-def spread_depthwise(operation: tf.Operation) -> SpreadDepthwise | None:
+def spread(operation: tf.Operation) -> Spread | None:
     """Returns the convolution whose small images a batch-to-space operation puts together; None where it is another."""
     if operation.type != "BatchToSpaceND":
         return None
     convolution = operation.inputs[0].op
-    if not is_spread_depthwise(convolution):
+    if not is_spread(convolution):
         return None
-    spread = convolution.inputs[0].op
-    paddings = tf.get_static_value(spread.inputs[2])
-    return SpreadDepthwise(
+    to_batch = convolution.inputs[0].op
+    paddings = tf.get_static_value(to_batch.inputs[2])
+    return Spread(
         convolution,
-        spread.inputs[0],
-        tuple(int(rate) for rate in tf.get_static_value(spread.inputs[1])),
+        to_batch.inputs[0],
+        tuple(int(rate) for rate in tf.get_static_value(to_batch.inputs[1])),
         tuple(int(before) for before, _ in paddings),
     )
 
 
-def is_spread_depthwise(operation: tf.Operation) -> bool:
-    """Returns whether an operation is a depthwise convolution of small images."""
-    return operation.type == "DepthwiseConv2dNative" and operation.inputs[0].op.type == "SpaceToBatchND"
+def is_spread(operation: tf.Operation) -> bool:
+    """Returns whether an operation is a convolution of small images."""
+    return operation.type in ("Conv2D", "DepthwiseConv2dNative") and operation.inputs[0].op.type == "SpaceToBatchND"

@@ -11,6 +11,7 @@ from kerasseg.layers._attention_gate import AttentionGate
 from kerasseg.layers._average_probabilities import AverageProbabilities
 from kerasseg.layers._bilinear_transpose import BilinearConv2DTranspose
 from kerasseg.layers._crop import CropLike
+from kerasseg.layers._dilated import dilated_conv2d, forward_only
 from kerasseg.layers._dropout import MonteCarloDropout
 from kerasseg.layers._input_size import LegalInputSize
 from kerasseg.layers._lrn import LocalResponseNorm
@@ -46,6 +47,8 @@ __all__ = [
     "Scale",
     "SizeRule",
     "StandardizeImage",
+    "dilated_conv2d",
+    "forward_only",
     "make_norm",
     "num_classes_of",
     "gaussian_window",
