@@ -1,4 +1,4 @@
-"""Shared by all tests: where the optional test data lies, how a tool is called, and what keeps the run quick and clean."""
+"""Shared by all tests: the optional test data, how a tool is called, and what keeps a run quick and clean."""
 
 import gc
 import os
@@ -40,7 +40,7 @@ def pytest_unconfigure(config):
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish():
-    """Keeps what the imports made out of the garbage collector: a pass over it takes .2 s, and clearing Keras is one."""
+    """Keeps what imports made out of the garbage collector: a pass over it takes .2 s, as does clearing Keras."""
     gc.collect()
     gc.freeze()
 
