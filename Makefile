@@ -6,10 +6,11 @@ STAMP = $(VENV)/.installed
 PYTEST = $(RUN) -m pytest
 # A process per core: a single one grows to 5 GB and slows down. The tests of a file stay together.
 PARALLEL = -n auto --maxprocesses 4 --dist loadfile
-# Test files in place of all, of test-tf-keras and test-addons: make test-addons TESTS="tests/test_layers.py tests/test_addons.py",
-# and MARK= for the slow ones as well.
+# Test files in place of all: make test TESTS="tests/test_layers.py tests/test_losses.py". Of test-tf-keras and test-addons
+# also MARK= for the slow tests as well. Of test-slow, SHARE=2/3 for the second third of them.
 TESTS ?=
 MARK ?= not slow
+SHARE ?= 1/1
 # tensorflow-addons imports only beside Keras 2 as TensorFlow 2.15 has it, which wants an environment of its own.
 ADDONS_PYTHON ?= $(PYTHON)
 ADDONS_VENV ?= .venv-addons
@@ -41,10 +42,10 @@ demo: setup
 	@$(RUN) tools/demo.py
 
 test: setup
-	$(PYTEST) -m "not slow" $(PARALLEL)
+	$(PYTEST) -m "not slow" $(PARALLEL) $(TESTS)
 
 test-slow: setup
-	$(PYTEST) -m slow
+	$(PYTEST) -m slow $(PARALLEL) --dist worksteal --share $(SHARE) $(TESTS)
 
 # The same once more with Keras 2 (tf_keras) as TensorFlow's Keras.
 test-tf-keras: setup

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zlib
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,21 @@ sys.path.insert(0, str(ROOT / "tools"))
 
 TEST_DATA = Path(os.environ.get("KERASSEG_TEST_DATA", ROOT.parent / "shared"))
 """Optional folder with `data/` (real images) and `oracle/` (reference values); not part of the project."""
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--share", default="1/1", metavar="K/N", help="run the K-th of N parts of the tests, dealt by name"
+    )
+
+
+def pytest_collection_modifyitems(config, items):
+    number, of = map(int, config.getoption("share").split("/"))
+    if not 1 <= number <= of:
+        raise pytest.UsageError(f"--share expects K/N with K from 1 to N, received {config.getoption('share')}")
+    share = [item for item in items if zlib.crc32(item.nodeid.encode()) % of == number - 1]
+    config.hook.pytest_deselected(items=[item for item in items if item not in set(share)])
+    items[:] = share
 
 
 def pytest_configure(config):

@@ -84,12 +84,16 @@ def _pads(size, rates, padding):
 def _kernel_gradient(image, upstream, shape, rates, pads):
     """Returns the gradient of the kernel, whose shape is [h, w, C, K]."""
     *size, in_channels, out_channels = shape
+    sides = {x.ref(): [x.shape[axis] or tf.shape(x)[axis] for axis in (1, 2)] for x in (image, upstream)}
 
     def spans(axis, tap):
         """Returns where along an axis upstream's places read the image and not its padding: of both, (first, end)."""
         shift = tap * rates[axis] - pads[axis][0]  # place i of the output reads pixel i + shift
-        first = max(0, -shift)
-        end = tf.maximum(first, tf.minimum(tf.shape(upstream)[axis + 1], tf.shape(image)[axis + 1] - shift))
+        first, ends = max(0, -shift), (sides[upstream.ref()][axis], sides[image.ref()][axis] - shift)
+        if all(isinstance(end, int) for end in ends):
+            end = max(first, min(ends))
+        else:
+            end = tf.maximum(first, tf.minimum(*ends))
         return (first, end), (first + shift, end + shift)
 
     def product(i, j):
