@@ -50,24 +50,46 @@ CASES = [(name, form) for name in kerasseg.models.__all__ for form in [{}, *FORM
 TRACED = ("deeplab_v3", "unet")
 K = 3
 
-every_model = pytest.mark.parametrize(
-    ("name", "form"), CASES, ids=["-".join([name, *map(str, form.values())]) for name, form in CASES]
-)
+
+def case_id(name, form):
+    return "-".join([name, *map(str, form.values())])
+
+
+def sampled(name, form):
+    """Marks further forms as slow, for tests of which the networks' own forms are a fair sample."""
+    return pytest.param(name, form, id=case_id(name, form), marks=pytest.mark.slow if form else ())
+
+
+every_network = pytest.mark.parametrize(("name", "form"), [sampled(*case) for case in CASES])
 
 
 @pytest.fixture(autouse=True)
-def clear():
+def seeded():
     keras.utils.set_random_seed(0)
-    yield
+
+
+@pytest.fixture(scope="module", params=CASES, ids=[case_id(*case) for case in CASES])
+def case(request):
+    """A network's name, its form, and the network, built once for all tests; they leave its weights as they were."""
     keras.backend.clear_session()
+    keras.utils.set_random_seed(0)
+    return (*request.param, build(*request.param))
 
 
-def build(name, form, *, as_it_starts=False, **options):
+@pytest.fixture
+def model(case):
+    """The network of `case`, whose weights a test may change."""
+    weights = case[2].get_weights()
+    yield case[2]
+    case[2].set_weights(weights)
+
+
+def build(name, form, **options):
     """Returns a network; kernels that start at zero have other values, or it would answer zero, as it starts."""
     model = getattr(kerasseg.models, name)(K, **{**SMALL.get(name, {}), **form}, **options)
     rng = np.random.default_rng(0)
     for weight in model.trainable_weights:
-        if not as_it_starts and "kernel" in weight.name and not np.any(weight):
+        if "kernel" in weight.name and not np.any(weight):
             weight.assign(rng.normal(0, 0.1, weight.shape))
     return model
 
@@ -99,9 +121,7 @@ def example(model, batch=2, size=None, seed=0):
     return image, mask
 
 
-@every_model
-def test_logits_are_float32_and_of_the_published_size(name, form):
-    model = build(name, form)
+def test_logits_are_float32_and_of_the_published_size(model):
     image, mask = example(model)
     assert model.input.name.startswith("image")
     for logits in heads(model(image, training=False)):
@@ -111,10 +131,11 @@ def test_logits_are_float32_and_of_the_published_size(name, form):
     assert all(shape == (*mask.shape, K) for shape in heads(model.compute_output_shape(image.shape)))
 
 
-@every_model
-def test_any_size_that_the_network_admits(name, form):
+def test_any_size_that_the_network_admits(case):
     """Other sizes are refused, and the error says which are legal."""
-    model = build(name, form, input_shape=(None, None, 3))
+    name, form, model = case
+    if None not in model.input_shape[1:3]:
+        model = build(name, form, input_shape=(None, None, 3))
     taken = 0
     for height, width in ((77, 61), (188, 204), (65, 98), (224, 256)):
         image = np.zeros((1, height, width, 3), np.float32)
@@ -132,9 +153,7 @@ def test_any_size_that_the_network_admits(name, form):
     assert taken
 
 
-@every_model
-def test_save_and_load(name, form, tmp_path):
-    model = build(name, form)
+def test_save_and_load(model, tmp_path):
     image, _ = example(model, batch=1)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
@@ -143,14 +162,16 @@ def test_save_and_load(name, form, tmp_path):
     assert [layer.name for layer in loaded.layers] == [layer.name for layer in model.layers]
 
 
-@every_model
-def test_two_steps_of_fit_reach_every_trainable_weight(name, form):
+def test_two_steps_of_fit_reach_every_trainable_weight(case, model):
     """Two, because score convolutions that start at zero, as FCN's do, pass no gradient down in the first."""
-    model = build(name, form, as_it_starts=True)
+    name, form, _ = case
+    model.set_weights(getattr(kerasseg.models, name)(K, **{**SMALL[name], **form}).get_weights())  # As it starts.
     image, mask = example(model)
     before = [w.numpy() for w in model.trainable_weights]
     losses = [kerasseg.losses.CrossEntropy() for _ in model.outputs]
-    model.compile(keras.optimizers.Adam(1e-3), losses, run_eagerly=bool(form) or name not in TRACED)
+    optimizer = keras.optimizers.Adam(1e-3)
+    optimizer.build(model.trainable_variables)  # Within the step, its variables would make for a second trace.
+    model.compile(optimizer, losses, run_eagerly=bool(form) or name not in TRACED)
     history = model.fit(image, [mask] * len(losses), batch_size=2, epochs=2, verbose=0)
     assert np.isfinite(history.history["loss"]).all()
     still = [w.name for w, old in zip(model.trainable_weights, before, strict=True) if np.array_equal(w.numpy(), old)]
@@ -158,7 +179,7 @@ def test_two_steps_of_fit_reach_every_trainable_weight(name, form):
     assert not [name for name in still if "kernel" in name], still
 
 
-@every_model
+@every_network
 def test_float32_logits_under_mixed_precision(name, form):
     keras.mixed_precision.set_global_policy("mixed_bfloat16")
     try:
@@ -195,13 +216,13 @@ def test_export_answers_as_the_model_predicts(name, tmp_path):
     if border:
         after = legal_size(model, size + border) - size - border // 2
         image = np.pad(image, [(0, 0), *[(border // 2, after)] * 2, (0, 0)], mode="reflect")
-    logits = model.predict(image, verbose=0)[:, :size, :size]
+    logits = model(image, training=False).numpy()[:, :size, :size]
     chosen = np.take_along_axis(logits, served[..., None].astype(int), -1)[..., 0]
     np.testing.assert_allclose(chosen, logits.max(-1), atol=1e-4)  # the highest, or one that ties with it
     assert np.ptp(logits, -1).max() > 1e-3  # so another class would show, at least where units are not dead
 
 
-@every_model
+@every_network
 @pytest.mark.parametrize("channels", [1, 5])
 def test_other_channel_counts(name, form, channels):
     model = build(name, form, input_shape=(None, None, channels))
@@ -210,10 +231,8 @@ def test_other_channel_counts(name, form, channels):
         assert logits.shape == (*mask.shape, K)
 
 
-@every_model
-def test_the_mask_may_have_the_size_of_the_image(name, form):
+def test_the_mask_may_have_the_size_of_the_image(model):
     """Networks that return less than the image's size are trained on the centre of the mask."""
-    model = build(name, form)
     image, mask = example(model)
     whole = np.full(image.shape[:3], IGNORE_LABEL, np.int32)
     rows = centre(image.shape[1], mask.shape[1])
