@@ -32,35 +32,39 @@ SMALL = {
 }
 # Further forms of a network that have to keep the contract as well.
 FORMS = {
-    "attention_unet": [{"deep_supervision": True}, {"gates": 2, "norm": "none"}],
-    "deeplab_v3": [{"variant": "original"}, {"output_stride": 8}, {"norm": "group"}, {"norm": "none"}],
-    "deeplab_v3_plus": [{"backbone": "mobilenet_v2", "separable": False, "output_stride": 8}],
+    "attention_unet": [{"deep_supervision": True}],
+    "deeplab_v3": [{"variant": "original"}, {"norm": "group"}],
     "fcn_32s": [{"padding": "same", "upsampling": "learned"}],
-    "fcn_8s": [{"padding": "same", "upsampling": "cvpr15", "at_once": True}],
     "segnet_basic": [{"norm": "none"}],
-    "unet": [
-        {"padding": "same", "batch_norm": True},
-        {"padding": "same", "variant": "release", "upsampling": "bilinear", "depth": 2},
-    ],
-    "unet_plus_plus": [{"deep_supervision": True}, {"batch_norm": True}],
+    "unet": [{"padding": "same", "batch_norm": True}],
+    "unet_plus_plus": [{"deep_supervision": True}],
 }
-CASES = [(name, form) for name in kerasseg.models.__all__ for form in [{}, *FORMS.get(name, [])]]
+# And those that only `make test-slow` tries.
+MORE_FORMS = {
+    "attention_unet": [{"gates": 2, "norm": "none"}],
+    "deeplab_v3": [{"output_stride": 8}, {"norm": "none"}],
+    "deeplab_v3_plus": [{"backbone": "mobilenet_v2", "separable": False, "output_stride": 8}],
+    "fcn_8s": [{"padding": "same", "upsampling": "cvpr15", "at_once": True}],
+    "unet": [{"padding": "same", "variant": "release", "upsampling": "bilinear", "depth": 2}],
+    "unet_plus_plus": [{"batch_norm": True}],
+}
 # Networks whose step is traced here. Tracing takes many times as long as running a step; all are traced in
 # test_overfit.py.
 TRACED = ("deeplab_v3", "unet")
 K = 3
 
 
-def case_id(name, form):
-    return "-".join([name, *map(str, form.values())])
-
-
-def sampled(name, form):
-    """Marks further forms as slow, for tests of which the networks' own forms are a fair sample."""
-    return pytest.param(name, form, id=case_id(name, form), marks=pytest.mark.slow if form else ())
-
-
-every_network = pytest.mark.parametrize(("name", "form"), [sampled(*case) for case in CASES])
+def cases(forms_are_slow=False):
+    """Returns every network with each of its forms, its own first."""
+    return [
+        pytest.param(
+            (name, form),
+            id="-".join([name, *map(str, form.values())]),
+            marks=pytest.mark.slow if form in MORE_FORMS.get(name, []) or (form and forms_are_slow) else (),
+        )
+        for name in kerasseg.models.__all__
+        for form in [{}, *FORMS.get(name, []), *MORE_FORMS.get(name, [])]
+    ]
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +72,7 @@ def seeded():
     keras.utils.set_random_seed(0)
 
 
-@pytest.fixture(scope="module", params=CASES, ids=[case_id(*case) for case in CASES])
+@pytest.fixture(scope="module", params=cases())
 def case(request):
     """A network's name, its form, and the network, built once for all tests; they leave its weights as they were."""
     keras.backend.clear_session()
@@ -179,8 +183,9 @@ def test_two_steps_of_fit_reach_every_trainable_weight(case, model):
     assert not [name for name in still if "kernel" in name], still
 
 
-@every_network
-def test_float32_logits_under_mixed_precision(name, form):
+@pytest.mark.parametrize("network", cases(forms_are_slow=True))
+def test_float32_logits_under_mixed_precision(network):
+    name, form = network
     keras.mixed_precision.set_global_policy("mixed_bfloat16")
     try:
         model = build(name, form)
@@ -222,9 +227,10 @@ def test_export_answers_as_the_model_predicts(name, tmp_path):
     assert np.ptp(logits, -1).max() > 1e-3  # so another class would show, at least where units are not dead
 
 
-@every_network
+@pytest.mark.parametrize("network", cases(forms_are_slow=True))
 @pytest.mark.parametrize("channels", [1, 5])
-def test_other_channel_counts(name, form, channels):
+def test_other_channel_counts(network, channels):
+    name, form = network
     model = build(name, form, input_shape=(None, None, channels))
     image, mask = example(model, batch=1)
     for logits in heads(model(image, training=False)):
