@@ -16,6 +16,8 @@ from tensorflow import keras
 from kerasseg import pipeline, records
 from kerasseg.spec import DataError, DatasetSpec
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 TRAIN = ["--model", "unet", "--model-option", "filters=4", "depth=1", "padding=same", "--steps", "6"]
 TRAIN += ["--validate-every", "6", "--batch-size", "4", "--crop-size", "16", "--preset", "cells"]
 
@@ -94,7 +96,7 @@ def test_training_and_looking_name_file_and_record(data, tmp_path, capsys, kind)
         assert re.match(message, capsys.readouterr().err.splitlines()[-1])
 
 
-def test_a_damaged_validation_image_ends_training_and_evaluation(data, tmp_path, run_tool):
+def test_a_damaged_validation_image_ends_training_and_evaluation(data, tmp_path, capfd):
     path = records.shard_paths(data, "val")[1]
     image = keras.Input((None, None, 3))
     keras.Model(image, keras.layers.Conv2D(2, 1)(image)).save(tmp_path / "model.keras")
@@ -103,10 +105,12 @@ def test_a_damaged_validation_image_ends_training_and_evaluation(data, tmp_path,
     evaluated = ["--model", tmp_path / "model.keras", "--data", data, "--output", tmp_path / "report"]
     with pytest.raises(DataError, match=rf"{path.name}, record 0: the file is damaged there"):
         evaluate.main([str(argument) for argument in evaluated])
-    result = run_tool("train.py", *TRAIN, *arguments, check=False)
-    assert result.returncode == 1
-    assert "Traceback" not in result.stderr
-    assert result.stderr.splitlines()[-1].startswith(f"error: {path}, record 0: the file is damaged there")
+    with pytest.raises(SystemExit) as ended:
+        train._cli.run(train.main, [str(argument) for argument in [*TRAIN, *arguments]])
+    assert ended.value.code == 1
+    printed = capfd.readouterr().err
+    assert "Traceback" not in printed
+    assert printed.splitlines()[-1].startswith(f"error: {path}, record 0: the file is damaged there")
 
 
 def test_what_no_record_explains_is_raised_as_it_was(data):

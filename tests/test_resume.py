@@ -19,6 +19,8 @@ from kerasseg import training
 from kerasseg.losses import CrossEntropy
 from kerasseg.spec import DataError
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 STEPS, EVERY, ACCUMULATE = 6, 2, 2
 # Keras 2 keeps what dropout draws from to itself: a resumed run draws anew.
 DROPOUT = 0.3 if hasattr(keras, "ops") else 0.0

@@ -15,6 +15,8 @@ from kerasseg import recipes
 from kerasseg.inference import Segmenter
 from kerasseg.spec import DatasetSpec, SplitSpec
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 CELLS = DatasetSpec(
     "cells",
     ("background", "cell"),

@@ -12,6 +12,8 @@ from kerasseg import losses, models, pipeline, recipes, records, spec
 from kerasseg.metrics import confusion_matrix, scores
 from kerasseg.training import _fit
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 # Keras 2 keeps what dropout draws from to itself: a resumed run draws anew.
 DROPOUT = 0.2 if hasattr(keras, "ops") else 0.0
 TINY = [
@@ -60,7 +62,7 @@ def refused(capsys, *arguments):
     return lines[0]
 
 
-def test_trains_and_leaves_everything_that_is_promised(data, tmp_path, capsys):
+def test_trains_and_leaves_everything_that_is_promised(data, tmp_path, capsys, drawn):
     model = run(data, tmp_path / "run", "--learning-rate", 0.05, "--class-weights", "sqrt-median")
     out = capsys.readouterr()
     described = json.loads((tmp_path / "run" / "run.json").read_text())

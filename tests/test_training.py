@@ -15,6 +15,8 @@ from kerasseg.losses import CrossEntropy
 from kerasseg.metrics import MeanIoU, confusion_matrix, scores
 from kerasseg.spec import DataError
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 STEPS, EVERY = 10, 4
 # Keras 2 keeps what dropout draws from to itself: a resumed run draws anew.
 DROPOUT = 0.3 if hasattr(keras, "ops") else 0.0
@@ -67,7 +69,7 @@ def test_one_device_needs_no_mirrors():
 # The loop and its folder
 
 
-def test_a_run_learns_and_leaves_a_complete_folder(tmp_path):
+def test_a_run_learns_and_leaves_a_complete_folder(tmp_path, drawn):
     model, state, run = train(tmp_path / "run", small_model(rate=0.3, steps=40), steps=40)
     assert [row["step"] for row in state.history] == list(range(4, 41, 4))
     assert state.history[-1]["loss"] < state.history[0]["loss"]

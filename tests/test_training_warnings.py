@@ -9,15 +9,9 @@ from _watched import described, endless, pictures, small_model, train
 from tensorflow import keras
 
 from kerasseg import spec
-from kerasseg.training import _report
 from kerasseg.training._first_look import FirstLook
 
-
-@pytest.fixture(autouse=True)
-def undrawn(monkeypatch):
-    """Pictures have tests of their own, and take most of the time here."""
-    for name in ("_draw_all", "_draw_samples"):
-        monkeypatch.setattr(_report.Report, name, lambda *arguments: None)
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 def warned(caplog):
