@@ -163,6 +163,7 @@ def eval_images(data_dir, split: str, keys: bool = False, instances: bool = Fals
     """
     spec = DatasetSpec.load(data_dir)
 
+    @tf.autograph.experimental.do_not_convert
     def sample(serialized):
         parsed = records.parse(serialized, channels=spec.channels, bit_depth=spec.bit_depth, instances=instances)
         elements = tf.cast(records.to_255(parsed["image"], spec), tf.float32), tf.cast(parsed["mask"], tf.int32)
@@ -182,6 +183,7 @@ def _shuffled_records(files, base_seed, block, first_epoch):
     was given up had read ahead.
     """
 
+    @tf.autograph.experimental.do_not_convert
     def epoch(number):
         epoch_seed = tf.random.experimental.stateless_fold_in(base_seed, number)
         order = tf.data.Dataset.from_tensor_slices(_shuffled(tf.constant(files), epoch_seed))

@@ -19,9 +19,11 @@ def with_opencv(data, augmentation: Augmentation, wanted: Wanted, batch_size: in
     """Returns the batches of a dataset of (seed, record), decoded and augmented by OpenCV, a batch in each call."""
     memory = BatchMemory()
 
+    @tf.autograph.experimental.do_not_convert
     def with_view(seed, serialized):
         return seed, serialized, draw_box(seed, serialized, augmentation, wanted)
 
+    @tf.autograph.experimental.do_not_convert
     def batch(seeds, serialized, views=None):
         features, plan = draw_batch(seeds, serialized, augmentation, wanted, views)
         stored = {name: features[STORED[name]] for name in wanted.parts}

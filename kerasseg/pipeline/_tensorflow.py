@@ -10,6 +10,7 @@ from kerasseg.pipeline._drawing import PADDING, Wanted, draw
 def with_tensorflow(data, augmentation: Augmentation, wanted: Wanted, batch_size: int, num_parallel: int):
     """Returns the batches of a dataset of (seed, record), decoded and augmented by TensorFlow ops."""
 
+    @tf.autograph.experimental.do_not_convert
     def sample(seed, serialized):
         features, plan = draw(seed, serialized, augmentation, wanted)
         decoded = _decoded(features, wanted, plan.window)
