@@ -1,5 +1,6 @@
 """Shared by all tests: the optional test data, how a tool is called, and what keeps a run quick and clean."""
 
+import contextlib
 import gc
 import os
 import shutil
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+if "PYTEST_XDIST_WORKER" in os.environ:  # A process per core; several threads in each would only wait for each other.
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -78,6 +81,40 @@ def _folder(name: str) -> Path:
     if not folder.is_dir():
         pytest.skip(f"optional test data not found: {folder} (set KERASSEG_TEST_DATA)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def zero_weights():
+    """Returns a context in which layers start with zeros: drawing is most of the time that a wide network takes."""
+    import tensorflow as tf
+    from tensorflow import keras
+
+    def zeros(self, shape, dtype=None, **kwargs):
+        return tf.zeros(shape, dtype or "float32")
+
+    @contextlib.contextmanager
+    def context():
+        with pytest.MonkeyPatch.context() as patch:
+            for kind in ("VarianceScaling", "RandomNormal", "RandomUniform", "TruncatedNormal"):
+                patch.setattr(getattr(keras.initializers, kind), "__call__", zeros)
+            yield
+
+    return context
+
+
+@pytest.fixture
+def undrawn(request, monkeypatch):
+    """Trainings draw no pictures, which have tests of their own; a test that takes the fixture `drawn` has them."""
+    if "drawn" not in request.fixturenames:
+        from kerasseg.training._report import Report
+
+        for name in ("_draw_all", "_draw_samples"):
+            monkeypatch.setattr(Report, name, lambda *arguments: None)
+
+
+@pytest.fixture
+def drawn():
+    """See `undrawn`."""
 
 
 @pytest.fixture

@@ -16,8 +16,10 @@ from kerasseg.models import attention_maps, attention_unet, unet
         (64, False, 35_200_965, 35_218_373),
     ],
 )
-def test_parameter_counts(filters, deep_supervision, learned, total):
-    model = attention_unet(2, input_shape=(None, None, 1), filters=filters, deep_supervision=deep_supervision)
+def test_parameter_counts(filters, deep_supervision, learned, total, zero_weights):
+    options = {"filters": filters, "deep_supervision": deep_supervision}
+    with zero_weights():
+        model = attention_unet(2, input_shape=(None, None, 1), **options)
     assert sum(int(np.prod(w.shape)) for w in model.trainable_weights) == learned
     assert model.count_params() == total
 

@@ -49,19 +49,30 @@ def as_pages(path, image):
     tifffile.imwrite(path, np.moveaxis(image, -1, 0), photometric="minisblack", metadata={"axes": "CYX"})
 
 
+FORMS = [
+    (2, np.uint8, as_samples, ("opencv", "tensorflow")),
+    (2, np.uint16, as_pages, ("opencv",)),
+    (4, np.uint8, as_planes, ("tensorflow",)),
+    (4, np.uint16, as_samples, ("opencv", "tensorflow")),
+    (5, np.uint8, as_pages, ("tensorflow",)),
+    (7, np.uint16, as_planes, ("opencv", "tensorflow")),
+    (7, np.uint8, as_samples, ("opencv",)),
+]
+"""Channels, type, how a file is written, and the engines by which its batches are tested by default."""
+
+
 @pytest.mark.parametrize(
-    ("channels", "dtype", "write"),
+    ("channels", "dtype", "write", "engines"),
     [
-        (2, np.uint8, as_samples),
-        (2, np.uint16, as_pages),
-        (4, np.uint8, as_planes),
-        (4, np.uint16, as_samples),
-        (5, np.uint8, as_pages),
-        (7, np.uint16, as_planes),
-        (7, np.uint8, as_samples),
+        *FORMS,
+        *(
+            pytest.param(*form, ({"opencv": "tensorflow", "tensorflow": "opencv"}[engines[0]],), marks=pytest.mark.slow)
+            for *form, engines in FORMS
+            if len(engines) == 1
+        ),
     ],
 )
-def test_channels_come_out_of_the_pipeline_as_they_are(tmp_path, channels, dtype, write):
+def test_channels_come_out_of_the_pipeline_as_they_are(tmp_path, channels, dtype, write, engines):
     made = make(tmp_path, write, channels, dtype)
     asked = ["--channels", str(channels)] if channels != 4 else []
     spec = convert(tmp_path, *asked)
@@ -72,7 +83,7 @@ def test_channels_come_out_of_the_pipeline_as_they_are(tmp_path, channels, dtype
         key = key.numpy()[0].decode()
         np.testing.assert_allclose(image[0], expected[key], rtol=1e-6)
         np.testing.assert_array_equal(mask[0], made[key][1])
-    for engine in ("opencv", "tensorflow"):
+    for engine in engines:
         batches = train_batches(tmp_path / "out", "train", 2, (16, 12), preset=Augmentation(), seed=0, engine=engine)
         image, mask = next(iter(batches))
         assert image.shape == (2, 16, 12, channels)

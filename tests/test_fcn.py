@@ -1,5 +1,7 @@
 """The fully convolutional networks: counts, sizes, crops, and that everything lies where it should."""
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -22,14 +24,18 @@ every_form = pytest.mark.parametrize(("name", "form"), FORMS, ids=lambda x: x if
 
 
 @pytest.fixture(autouse=True)
-def clear():
+def seed():
     keras.utils.set_random_seed(0)
-    yield
-    keras.backend.clear_session()
 
 
 def tiny(name, num_classes=3, **options):
     return BUILDERS[name](num_classes, width=TINY[name], **options)
+
+
+@functools.cache
+def shared(name, **options):
+    """Returns such a network that is shared: nothing may change it."""
+    return tiny(name, **options)
 
 
 def with_scores(model):
@@ -54,17 +60,16 @@ def images(*shape):
         ("alexnet", {}, 56_954_261, 58_704_590),
     ],
 )
-def test_parameter_counts(name, options, learned, total, monkeypatch):
-    # Drawing 134 million random numbers is most of the time of building a network.
-    monkeypatch.setattr(keras.initializers.HeNormal, "__call__", lambda self, shape, dtype=None: tf.zeros(shape, dtype))
-    model = BUILDERS[name](21, **options)
+def test_parameter_counts(name, options, learned, total, zero_weights):
+    with zero_weights():
+        model = BUILDERS[name](21, **options)
     assert sum(int(np.prod(w.shape)) for w in model.trainable_weights) == learned
     assert model.count_params() == total
 
 
 def test_published_receptive_fields():
-    assert receptive_field(tiny("32s"), "fc7") == (404, 404)
-    assert receptive_field(tiny("alexnet"), "fc7") == (355, 355)
+    assert receptive_field(shared("32s"), "fc7") == (404, 404)
+    assert receptive_field(shared("alexnet"), "fc7") == (355, 355)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +89,7 @@ def test_sizes_of_the_release(size, pools, fc6, up32, up2, up16, up4, up8):
         "16s": {"upscore2": up2, "score_pool4": pools[2], "upscore16": up16},
         "8s": {"upscore_pool4": up4, "score_pool3": pools[1], "upscore8": up8},
     }.items():
-        model, sides = tiny(name), {**expected, **sides, "score": size}
+        model, sides = shared(name), {**expected, **sides, "score": size}
         taps = keras.Model(model.input, [model.get_layer(layer).output for layer in sides])
         assert [tuple(x.shape[1:3]) for x in outputs(taps, size, size)] == [(side, side) for side in sides.values()]
 
@@ -100,7 +105,7 @@ def test_sizes_of_the_release(size, pools, fc6, up32, up2, up16, up4, up8):
 )
 def test_crops_of_the_release(name, expected):
     """Worked out by the model from where the cells lie; read from the slices of the graph."""
-    model = tiny(name)
+    model = shared(name)
     names, found = {layer.name for layer in model.layers}, {}
     for operation in trace(model, 100, 77).get_operations():
         if operation.type == "StridedSlice" and not operation.get_attr("ellipsis_mask"):
@@ -110,7 +115,7 @@ def test_crops_of_the_release(name, expected):
 
 def test_every_crop_lies_inside_its_map():
     """For every size up to 2048, by the formulas of the sizes; the formulas against the network at some."""
-    models = {name: tiny(name) for name in ("32s", "16s", "8s", "alexnet")}
+    models = {name: shared(name) for name in ("32s", "16s", "8s", "alexnet")}
     for n in range(1, 2049):
         maps = []
         for _ in range(5):
@@ -139,7 +144,7 @@ def test_every_crop_lies_inside_its_map():
 
 @every_form
 def test_logits_have_the_size_of_the_image(name, form):
-    model = tiny(name, **form)
+    model = shared(name, **form)
     for height, width in ((1, 1), (31, 33), (64, 2), (95, 130)):
         assert model(images(1, height, width, 3)).shape == (1, height, width, 3)
     assert tiny(name, input_shape=(50, None, 3), **form)(images(2, 50, 41, 3)).shape == (2, 50, 41, 3)
@@ -275,37 +280,37 @@ def test_an_illegal_option_is_named(name, options, message):
         BUILDERS[name](2, **options)
 
 
+@functools.cache
+def thin_alexnet():
+    image = keras.Input((None, None, 3))
+    return keras.Model(image, alexnet(image, width=1 / 16))
+
+
 class TestAlexNet:
     @pytest.mark.parametrize("size", [67, 227, *range(80, 96)])
     def test_sizes_at_every_rounding(self, size):
-        image = keras.Input((None, None, 3))
-        features = alexnet(image, width=1 / 16)
         expected, side = [], (size - 11) // 4 + 1
         for _ in range(3):
             side = -(-(side - 3) // 2) + 1
             expected.append(side)
-        model = keras.Model(image, list(features.values()))
-        found = model(images(1, size, size, 3))
-        assert list(features) == ["pool1", "pool2", "pool5"]
-        assert [x.shape[1] for x in found] == expected
+        found = thin_alexnet()(images(1, size, size, 3))
+        assert list(found) == ["pool1", "pool2", "pool5"]
+        assert [x.shape[1] for x in found.values()] == expected
 
     @pytest.mark.parametrize("size", [75, 79])  # conv1 gives 17 x 17 and 18 x 18
     def test_pooling_as_caffe_does(self, size):
-        image = keras.Input((None, None, 3))
-        features = alexnet(image, width=1 / 16)
-        model = keras.Model(image, features["pool1"])
-        relu = next(x for x in model.layers if x.name == "relu1")
-        before, after = (
-            x.numpy() for x in keras.Model(image, [relu.output, features["pool1"]])(images(1, size, size, 3))
-        )
+        model = thin_alexnet()
+        taps = keras.Model(model.input, [model.get_layer("relu1").output, model.output["pool1"]])
+        before, after = (x.numpy() for x in taps(images(1, size, size, 3)))
         n = before.shape[1]
         for i, j in np.ndindex(after.shape[1:3]):
             window = before[0, 2 * i : min(2 * i + 3, n), 2 * j : min(2 * j + 3, n)]
             np.testing.assert_array_equal(after[0, i, j], window.max((0, 1)))
 
-    def test_groups_and_order(self):
+    def test_groups_and_order(self, zero_weights):
         image = keras.Input((None, None, 3))
-        model = keras.Model(image, alexnet(image)["pool5"])
+        with zero_weights():
+            model = keras.Model(image, alexnet(image)["pool5"])
         kernels = {x.name: tuple(x.kernel.shape) for x in model.layers if isinstance(x, AtrousConv2D)}
         assert kernels == {
             "conv1": (11, 11, 3, 96),

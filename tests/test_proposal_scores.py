@@ -391,8 +391,9 @@ def test_deconvnet_on_fifty_boxes_of_a_real_image(real_data):
     for layer in model.layers:  # The published start makes scores of 1e-20 of an untrained network.
         if "deconv" in layer.name and layer.weights and not layer.name.endswith("norm"):
             layer.set_weights([w * 10 for w in layer.get_weights()])
-    scores = Segmenter(model, proposals=Proposals(lambda *_: boxes, batch_size=25)).logits(photo)
-    few = Segmenter(model, proposals=Proposals(lambda *_: boxes, limit=8))
+    # One box at a time: the first eight are then computed alike, whatever comes after them.
+    scores = Segmenter(model, proposals=Proposals(lambda *_: boxes, batch_size=1)).logits(photo)
+    few = Segmenter(model, proposals=Proposals(lambda *_: boxes, limit=8, batch_size=1))
     padded = np.pad(image, ((width, width), (height, height), (0, 0)))
     places = large[:8] + (width, height, width, height)
     crops = [scaled(padded[top:bottom, left:right], (224, 224)) for top, left, bottom, right in places]
@@ -406,7 +407,7 @@ def test_deconvnet_on_fifty_boxes_of_a_real_image(real_data):
     error = np.abs(few.logits(photo) - expected)
     assert np.quantile(error, 0.95) < 1e-4 * expected.mean()
     assert error.mean() < 1e-2 * expected.mean()
-    assert (scores >= expected - error).all()
+    assert (scores >= few.logits(photo)).all()
     assert (scores > expected + error).mean() > 0.1  # The other 42 say something too.
     both = Ensemble([few, Segmenter(fcn_8s(4, width=1 / 32))], "product")
     product = np.maximum(few.logits(photo), 0) * np.maximum(both.segmenters[1].logits(photo), 0)

@@ -13,10 +13,8 @@ FIELD = 22
 
 
 @pytest.fixture(autouse=True)
-def clear():
+def seed():
     keras.utils.set_random_seed(0)
-    yield
-    keras.backend.clear_session()
 
 
 def coarse(padding="valid"):

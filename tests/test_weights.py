@@ -26,7 +26,8 @@ def randomize(model, seed=0):
                 near = 1.0 if isinstance(layer, keras.layers.BatchNormalization) and len(values) in (0, 3) else 0.0
                 values.append(near + rng.uniform(-0.1, 0.1, value.shape))
             else:
-                values.append(rng.normal(0, np.sqrt(2 / np.prod(value.shape[:-1])), value.shape))
+                size = np.float32(np.sqrt(2 / np.prod(value.shape[:-1])))
+                values.append(size * rng.standard_normal(value.shape, np.float32))
         layer.set_weights([value.astype("float32") for value in values])
 
 
@@ -84,13 +85,20 @@ def image():
 
 
 @pytest.fixture(scope="module")
-def resnet50v2():
-    model = keras.applications.ResNet50V2(weights=None, include_top=False, input_shape=(None, None, 3))
+def resnet50v2(zero_weights):
+    with zero_weights():
+        model = keras.applications.ResNet50V2(weights=None, include_top=False, input_shape=(None, None, 3))
     randomize(model)
     # Positive before the first pooling, which pads with zeros where ours pads with nothing.
     kernel, bias = model.get_layer("conv1_conv").get_weights()
     model.get_layer("conv1_conv").set_weights([kernel, bias + 20])
     return model
+
+
+@pytest.fixture(scope="module")
+def small_mobilenet():
+    image = keras.Input((None, None, 3))
+    return keras.Model(image, mobilenet_v2(image, width=0.35, divisible_by=8, output_stride=32)["features"])
 
 
 def unchanged(model, before):
@@ -101,8 +109,8 @@ class TestVGG16:
     def test_dense_layers_become_convolutions(self, classifier, image):
         ours = fully_convolutional()
         report = load_keras_application(ours, classifier)
-        expected = tap(classifier, "fc2").predict(image, verbose=0)
-        features = tap(ours, "fc7").predict(image, verbose=0)
+        expected = tap(classifier, "fc2")(image).numpy()
+        features = tap(ours, "fc7")(image).numpy()
         assert features.shape == (2, 1, 1, 256)
         assert expected.std() > 0.01
         np.testing.assert_allclose(features[:, 0, 0], expected, rtol=1e-4, atol=1e-5)
@@ -113,7 +121,7 @@ class TestVGG16:
         assert report.leftover == ("predictions/bias", "predictions/kernel")
         assert report.inflated == ()
         # 32 pixels more in each direction: one cell more.
-        assert tap(ours, "fc7").predict(np.zeros((1, 256, 288, 3)), verbose=0).shape == (1, 2, 3, 256)
+        assert tap(ours, "fc7")(np.zeros((1, 256, 288, 3))).shape == (1, 2, 3, 256)
 
     def test_into_fcn(self, classifier):
         """Same padding: the cell in the middle of fc6 reads the same 7x7 map as the dense layer."""
@@ -242,9 +250,10 @@ class TestVGG16:
             load_keras_application(unet(2, filters=2, depth=1, padding="same"), classifier)
 
     @pytest.mark.parametrize("name", ["resnet_v1_50", "resnet_v1_50_beta"])
-    def test_names_that_other_networks_of_ours_have_too(self, classifier, resnet50v2, name):
+    def test_names_that_other_networks_of_ours_have_too(self, classifier, resnet50v2, name, zero_weights):
         image = keras.Input((None, None, 3))
-        ours = keras.Model(image, resnet_v1(image, name, width=1)["block1"])
+        with zero_weights():
+            ours = keras.Model(image, resnet_v1(image, name, width=1)["block1"])
         for source in (classifier, resnet50v2):
             with pytest.raises(ValueError, match="no backbone of that kind"):
                 load_keras_application(ours, source)
@@ -272,11 +281,9 @@ class TestChannels:
         ours = fully_convolutional(channels=channels, dense=False)
         assert load_keras_application(ours, classifier).inflated == ("conv1_1/kernel",)
         grey = image[..., :1]
-        expected = tap(classifier, "block5_pool").predict(np.repeat(grey, 3, -1), verbose=0)
+        expected = tap(classifier, "block5_pool")(np.repeat(grey, 3, -1)).numpy()
         assert expected.std() > 0.01
-        np.testing.assert_allclose(
-            ours.predict(np.repeat(grey, channels, -1), verbose=0), expected, rtol=1e-4, atol=1e-5
-        )
+        np.testing.assert_allclose(ours(np.repeat(grey, channels, -1)), expected, rtol=1e-4, atol=1e-5)
 
     def test_only_the_first_convolution(self):
         """A kernel further on that happens to read three channels is not the image's."""
@@ -291,23 +298,25 @@ class TestChannels:
 
 
 class TestResNetV2:
-    @pytest.mark.parametrize("size", [65, 70])
-    def test_features_agree(self, resnet50v2, size):
+    def test_features_agree(self, resnet50v2, zero_weights):
         image = keras.Input((None, None, 3))
         x = Normalize(127.5, 127.5)(image)
-        features = resnet_v2(x, "resnet_v2_50", output_stride=32, multi_grid=(1, 1, 1))["features"]
+        with zero_weights():
+            features = resnet_v2(x, "resnet_v2_50", output_stride=32, multi_grid=(1, 1, 1))["features"]
         ours = keras.Model(image, features)
         report = load_keras_application(ours, resnet50v2)
         assert (report.kept, report.leftover) == ((), ())
         assert len(report.loaded) == len(ours.weights)
-        pixels = np.random.default_rng(0).uniform(0, 255, (1, size, size + 4, 3)).astype("float32")
-        expected = np.asarray(resnet50v2(pixels / 127.5 - 1, training=False))
-        assert expected.std() > 0.1
-        np.testing.assert_allclose(ours(pixels, training=False), expected, rtol=1e-3, atol=1e-3 * expected.max())
+        for size in (65, 70):
+            pixels = np.random.default_rng(0).uniform(0, 255, (1, size, size + 4, 3)).astype("float32")
+            expected = np.asarray(resnet50v2(pixels / 127.5 - 1, training=False))
+            assert expected.std() > 0.1
+            np.testing.assert_allclose(ours(pixels, training=False), expected, rtol=1e-3, atol=1e-3 * expected.max())
 
-    def test_where_the_first_pooling_differs(self, resnet50v2):
+    def test_where_the_first_pooling_differs(self, resnet50v2, zero_weights):
         image = keras.Input((None, None, 3))
-        ours = keras.Model(image, resnet_v2(image, "resnet_v2_50", width=1)["block1"])
+        with zero_weights():
+            ours = keras.Model(image, resnet_v2(image, "resnet_v2_50", width=1)["block1"])
         load_keras_application(ours, resnet50v2)
         ours, theirs = tap(ours, "pool1"), tap(resnet50v2, "pool1_pool")
         for size in range(64, 68):
@@ -315,13 +324,14 @@ class TestResNetV2:
             same = np.allclose(ours(pixels), theirs(pixels), atol=1e-3)
             assert same == (size % 4 in (1, 2)), size
 
-    def test_into_deeplab_and_from_its_file(self, resnet50v2, tmp_path):
+    def test_into_deeplab_and_from_its_file(self, resnet50v2, tmp_path, zero_weights):
         path = tmp_path / "r50.weights.h5"
         resnet50v2.save_weights(path)
         if not names_its_layers(path):
             path = tmp_path / "r50.keras"
             resnet50v2.save(path)
-        ours = deeplab_v3(3, input_shape=(None, None, 4))
+        with zero_weights():
+            ours = deeplab_v3(3, input_shape=(None, None, 4))
         report = load_keras_application(ours, path)
         assert report.inflated == ("conv1/kernel",)
         assert all(name.startswith(("aspp_", "logits_conv")) for name in report.kept)
@@ -333,20 +343,18 @@ class TestResNetV2:
 
     def test_another_depth(self, resnet50v2):
         image = keras.Input((None, None, 3))
-        ours = keras.Model(image, resnet_v2(image, "resnet_v2_101", width=1 / 32)["features"], name="deeper")
+        features = resnet_v2(image, "resnet_v2_101", width=1 / 32, norm="none")["features"]
+        ours = keras.Model(image, features, name="deeper")
         with pytest.raises(ValueError, match="conv4 has 23 units in model 'deeper', 6 in model 'resnet50v2'"):
             load_keras_application(ours, resnet50v2)
 
 
 class TestMobileNetV2:
     @pytest.mark.parametrize("size", [64, 97])
-    def test_features_agree(self, size):
-        shape = (size, size, 3)
+    def test_features_agree(self, small_mobilenet, size):
+        ours, shape = small_mobilenet, (size, size, 3)
         classifier = keras.applications.MobileNetV2(shape, alpha=0.35, weights=None, include_top=False)
-        randomize(classifier)
-        image = keras.Input((None, None, 3))
-        ours = mobilenet_v2(image, width=0.35, divisible_by=8, output_stride=32)["features"]
-        ours = keras.Model(image, ours)
+        randomize(classifier, seed=size)
         report = load_keras_application(ours, classifier)
         assert (len(report.loaded), report.kept) == (len(ours.weights), ())
         assert {name.split("/")[0] for name in report.leftover} == {"Conv_1", "Conv_1_bn"}
@@ -505,7 +513,7 @@ class TestLoad:
         assert report.summary() == "26 variables loaded, 6 kept as they were, 0 left over in the source"
 
     def test_tensorflow_1(self, tmp_path):
-        model = deeplab_v3(2, width=1 / 32)
+        model = deeplab_v3(2, width=1 / 32, norm="none")
         report = load(model, {"resnet_v2_50/conv1/biases": np.ones(2)})
         assert report.loaded == {"conv1/bias": "resnet_v2_50/conv1/biases"}
         with pytest.raises(ValueError, match=r"gone\.ckpt is not a TensorFlow checkpoint"):
