@@ -4,9 +4,10 @@
     python3 .ci/parts.py --list     # what would run, and the usual times
     python3 .ci/parts.py --only "make test" --only sweep
 
-A part starts only if its usual time still fits. Usual times are those of two quick cores. They are multiplied by the
-time that `make test` took here ÷ its usual time. A part that reaches the limit is ended and counts as left out, unless
-the submission depends on it. What was left out is printed with its command. Needs nothing but Python.
+A part starts only if its usual time still fits. Usual times are those of two cores that multiply float32 matrices at
+210 GFLOP/s. They are multiplied by the time that `make test` took here ÷ its usual time. A part that reaches the limit
+is ended and counts as left out, unless the submission depends on it. What was left out is printed with its command.
+Needs nothing but Python.
 """
 
 import argparse
@@ -47,7 +48,7 @@ class Part:
     """A command and what is known of it.
 
     Attributes:
-        minutes: Usual time on two quick cores, installation included.
+        minutes: Usual time, installation included.
         needs: A command that installs what it needs; where that fails, the part is left out.
         required: Whether a submission without it has failed.
     """
@@ -65,16 +66,16 @@ def parts(commit_number: int, other_onednn: str = "0") -> list[Part]:
     others = " ".join(f"--ignore={path}" for path in REAL_DATA.split())
     return [
         Part("lint", "make lint", 1.5, required=True),
-        Part("test", "make test", 5, required=True),
+        Part("test", "make test", 8, required=True),
         Part(f"numbers with oneDNN {'off' if other_onednn == '0' else 'on'}",
-             f'TF_ENABLE_ONEDNN_OPTS={other_onednn} make test TESTS="{NUMERIC}"', 2),
-        Part("real data", f'make test-slow TESTS="{REAL_DATA}"', 6),
-        Part("tf_keras", f'make test-tf-keras TESTS="{KERAS_2}"', 4),
+             f'TF_ENABLE_ONEDNN_OPTS={other_onednn} make test TESTS="{NUMERIC}"', 3),
+        Part("real data", f'make test-slow TESTS="{REAL_DATA}"', 5),
+        Part("tf_keras", f'make test-tf-keras TESTS="{KERAS_2}"', 5),
         Part("tensorflow-addons", f'make test-addons TESTS="{ADDONS}"', 4),
         Part("PyTorch", "make agreement", 1.5, needs="make torch"),
         Part("ONNX", 'make test TESTS="tests/test_onnx.py"', 1, needs="make onnx"),
         Part("browser", 'make test TESTS="tests/test_report_page.py"', 0.5, needs=CHROMIUM),
-        Part(f"sweep {share} of {SWEEPS}", f'make test-slow SHARE={share}/{SWEEPS} TESTS="{others}"', 6),
+        Part(f"sweep {share} of {SWEEPS}", f'make test-slow SHARE={share}/{SWEEPS} TESTS="{others}"', 7),
     ]  # fmt: skip
 
 
